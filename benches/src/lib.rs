@@ -1,0 +1,1 @@
+//! Load harness and side-by-side comparison with peers.

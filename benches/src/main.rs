@@ -1,0 +1,2 @@
+//! bellhop-bench.
+fn main() {}

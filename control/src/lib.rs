@@ -1,0 +1,1 @@
+//! Bellhop's control plane: control API, stores, expiry.

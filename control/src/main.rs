@@ -1,0 +1,2 @@
+//! bellhop-control.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Bellhop's routing: baggage, keys, destinations, route table, decision. Pure.

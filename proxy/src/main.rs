@@ -1,0 +1,2 @@
+//! bellhop-proxy.
+fn main() {}
