@@ -6,6 +6,14 @@ use bellhop_api::Destination;
 use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 
+use crate::{
+    detect::{self, Protocol},
+    http1, http2,
+    listen::Place,
+    tunnel,
+    worker::Worker,
+};
+
 /// By which listener a connection came, and what its address says about where it was meant to go.
 #[derive(Debug, Clone)]
 pub(crate) enum Arrival {
@@ -48,7 +56,7 @@ pub(crate) struct Client {
     /// The caller's address.
     pub(crate) peer: SocketAddr,
     /// The worker that the connection lives and dies on.
-    pub(crate) worker: Rc<crate::worker::Worker>,
+    pub(crate) worker: Rc<Worker>,
 }
 
 /// The baseline's connection, dialled while the first client bytes were awaited.
@@ -73,4 +81,31 @@ pub(crate) struct Detected {
     pub(crate) baseline: Baseline,
     /// Bytes read from the baseline so far: a held-back HTTP/2 SETTINGS frame, or a server's banner.
     pub(crate) server_first: Bytes,
+}
+
+/// A connection on its way from the acceptor to its worker.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// The client's socket, non-blocking.
+    pub(crate) socket: std::net::TcpStream,
+    /// By which listener it came.
+    pub(crate) arrival: Arrival,
+    /// The caller's address.
+    pub(crate) peer: SocketAddr,
+    /// Its place under the connection limit.
+    pub(crate) place: Place,
+}
+
+/// Serves a connection to its end: finds out what is spoken, then hands it to the engine for that.
+pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
+    let Accepted { socket, arrival, peer, place: _place } = accepted;
+    let Ok(socket) = TcpStream::from_std(socket) else { return };
+    let client = Rc::new(Client { arrival, peer, worker });
+    let Some((protocol, detected)) = detect::detect(&client, socket).await else { return };
+    match protocol {
+        Protocol::Http1 => http1::serve(client, detected).await,
+        // Boxed: an HTTP/1 connection shall not carry the size of an HTTP/2 one.
+        Protocol::Http2 => Box::pin(http2::serve(client, detected)).await,
+        Protocol::Opaque => tunnel::opaque(&client, detected).await,
+    }
 }

@@ -1,10 +1,53 @@
 //! What all threads of one proxy share.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
+
+use crate::{
+    config::Config,
+    counters::Counters,
+    drain::{Drain, Phase},
+    listen::{OwnAddresses, Places},
+};
 
 /// Everything that outlives a connection. Requests read from it and never wait for it.
 #[derive(Debug)]
-pub struct Shared {}
+pub struct Shared {
+    /// The effective configuration.
+    pub(crate) config: Config,
+    /// The addresses that this proxy itself listens on: never dialled.
+    pub(crate) own: OwnAddresses,
+    /// What happened to connections.
+    pub(crate) counters: Counters,
+    /// How far the end of the proxy has come.
+    pub(crate) drain: Drain,
+    /// How many connections are held.
+    pub(crate) places: Arc<Places>,
+}
 
 /// A handle on [`Shared`]; a worker holds one, and lends it to its connections.
 pub type SharedRef = Arc<Shared>;
+
+impl Shared {
+    /// The state of a proxy that serves nobody yet.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub(crate) fn new(config: Config) -> io::Result<Self> {
+        let places = Places::new(config.limits.max_connections.unwrap_or(usize::MAX))?;
+        Ok(Self {
+            config,
+            own: OwnAddresses::default(),
+            counters: Counters::default(),
+            drain: Drain::default(),
+            places: Arc::new(places),
+        })
+    }
+
+    /// Begins to drain, or ends at once; SIGTERM, `POST /drain` and [`Running`](crate::app::Running) come here.
+    pub(crate) fn advance(&self, phase: Phase) {
+        if self.drain.advance(phase) {
+            tracing::info!(?phase, connections = self.places.held(), "the proxy's end draws nearer");
+        }
+        self.places.ring();
+    }
+}

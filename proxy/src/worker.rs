@@ -1,11 +1,115 @@
 //! A worker: one OS thread with a current-thread runtime. A connection lives and dies on its worker; request state is
 //! `!Send` and lock-free.
+//!
+//! A panic loses the connection whose task it was, alone: the runtime catches it at the task, and it is counted.
 
-use crate::shared::SharedRef;
+use std::{
+    io,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+};
+
+use tokio::{runtime, sync::mpsc};
+
+use crate::{
+    connection::{self, Accepted},
+    counters::Event,
+    drain::Phase,
+    shared::SharedRef,
+};
+
+/// Request state lives on the heap, in tasks; a worker's stack carries calls alone.
+const STACK_BYTES: usize = 1024 * 1024;
 
 /// What the connections of one worker share, without a lock.
 #[derive(Debug)]
 pub(crate) struct Worker {
     /// What all threads share.
     pub(crate) shared: SharedRef,
+}
+
+/// The acceptor's end of a worker.
+#[derive(Debug, Clone)]
+pub(crate) struct Handle {
+    connections: mpsc::UnboundedSender<Accepted>,
+    held: Arc<AtomicUsize>,
+}
+
+/// A worker's thread; ends after the last [`Handle`] was dropped and the last connection ended.
+pub(crate) type Thread = thread::JoinHandle<()>;
+
+/// Starts worker number `number`.
+///
+/// # Errors
+/// When the thread or its runtime cannot be had.
+pub(crate) fn start(shared: SharedRef, number: usize) -> io::Result<(Handle, Thread)> {
+    let (connections, arriving) = mpsc::unbounded_channel();
+    let held = Arc::new(AtomicUsize::new(0));
+    let handle = Handle { connections, held: Arc::clone(&held) };
+    let mut runtime = runtime::Builder::new_current_thread();
+    runtime.enable_io().enable_time();
+    let thread = thread::Builder::new().name(format!("worker-{number}")).stack_size(STACK_BYTES);
+    let thread = thread.spawn(move || match runtime.build_local(runtime::LocalOptions::default()) {
+        Ok(runtime) => runtime.block_on(work(shared, arriving, held)),
+        Err(error) => tracing::error!(%error, "a worker has no runtime"),
+    })?;
+    Ok((handle, thread))
+}
+
+impl Handle {
+    /// Connections that the worker holds.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Relaxed)
+    }
+
+    /// Hands a connection over. It is dropped, and so closed, where the worker is gone.
+    pub(crate) fn take(&self, accepted: Accepted) {
+        self.held.fetch_add(1, Relaxed);
+        if self.connections.send(accepted).is_err() {
+            self.held.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// Ends with the proxy; what connections are left then are cut as the runtime is dropped.
+async fn work(shared: SharedRef, arriving: mpsc::UnboundedReceiver<Accepted>, held: Arc<AtomicUsize>) {
+    let worker = Rc::new(Worker { shared });
+    tokio::select! {
+        () = serve_all(&worker, arriving, held) => {}
+        () = worker.shared.drain.reached(Phase::Ended) => {}
+    }
+}
+
+async fn serve_all(
+    worker: &Rc<Worker>,
+    mut arriving: mpsc::UnboundedReceiver<Accepted>,
+    held: Arc<AtomicUsize>,
+) {
+    while let Some(accepted) = arriving.recv().await {
+        let held = Held { worker: Rc::clone(worker), count: Arc::clone(&held) };
+        let worker = Rc::clone(worker);
+        tokio::task::spawn_local(async move {
+            let _held = held;
+            connection::serve(worker, accepted).await;
+        });
+    }
+}
+
+/// One connection's place on its worker.
+struct Held {
+    worker: Rc<Worker>,
+    count: Arc<AtomicUsize>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Relaxed);
+        if thread::panicking() {
+            self.worker.shared.counters.count(Event::Panicked);
+        }
+    }
 }

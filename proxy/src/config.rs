@@ -1,0 +1,104 @@
+//! Configuration: what was typed (flags and `BELLHOP_*` environment, same names) → typed values → one effective
+//! [`Config`], made once at start. No other file of the proxy reads the environment.
+//!
+//! Each section owns its flags, its typed form and its checks. All faults are told at once; each names the flag, the
+//! value and what is allowed.
+
+mod admin;
+mod faults;
+mod limits;
+mod listeners;
+mod process;
+mod routing;
+mod telemetry;
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+use serde::Serialize;
+
+pub use admin::{Admin, AdminAddress};
+pub use faults::{Fault, Faults};
+pub use limits::Limits;
+pub use listeners::{FixedPair, HostPort, Listeners};
+pub use process::Process;
+pub use routing::Routing;
+pub use telemetry::{AccessLog, ProxyStatus, Telemetry};
+
+/// What was typed, section by section.
+#[derive(Debug, Default, clap::Args)]
+pub struct Flags {
+    #[command(flatten)]
+    listeners: listeners::Flags,
+    #[command(flatten)]
+    routing: routing::Flags,
+    #[command(flatten)]
+    telemetry: telemetry::Flags,
+    #[command(flatten)]
+    admin: admin::Flags,
+    #[command(flatten)]
+    limits: limits::Flags,
+    #[command(flatten)]
+    process: process::Flags,
+}
+
+/// The effective configuration.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Config {
+    /// Where connections come in.
+    pub listeners: Listeners,
+    /// Where routes come from and how keys are read.
+    pub routing: Routing,
+    /// What is told about requests.
+    pub telemetry: Telemetry,
+    /// The proxy's own HTTP listeners.
+    pub admin: Admin,
+    /// Bounds on what a peer may take.
+    pub limits: Limits,
+    /// Threads and the end of the process.
+    pub process: Process,
+}
+
+impl Flags {
+    /// Checks everything that was typed.
+    ///
+    /// # Errors
+    /// All faults found, not only the first.
+    pub fn resolve(self) -> Result<Config, Faults> {
+        let mut faults = Faults::default();
+        let config = Config {
+            listeners: self.listeners.resolve(&mut faults),
+            routing: self.routing.resolve(&mut faults),
+            telemetry: self.telemetry.resolve(&mut faults),
+            admin: self.admin.resolve(&mut faults),
+            limits: self.limits.resolve(&mut faults),
+            process: self.process.resolve(&mut faults),
+        };
+        faults.none_or(config)
+    }
+}
+
+impl Config {
+    /// Reads flags as [`main_from`](crate::app::main_from) does, without the program's name in front, and the
+    /// environment beneath them.
+    ///
+    /// # Errors
+    /// All faults found; a flag that does not exist is one.
+    pub fn from_args<I, A>(args: I) -> Result<Self, Faults>
+    where
+        I: IntoIterator<Item = A>,
+        A: Into<OsString> + Clone,
+    {
+        #[derive(clap::Parser)]
+        #[command(no_binary_name = true)]
+        struct Alone {
+            #[command(flatten)]
+            flags: Flags,
+        }
+        let matches = Alone::command().try_get_matches_from(args).map_err(Faults::from)?;
+        Alone::from_arg_matches(&matches).map_err(Faults::from)?.flags.resolve()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,276 @@
+//! Bounds on what a peer may take, each with its reason.
+
+use std::{str::FromStr, time::Duration};
+
+use serde::{Serialize, Serializer};
+
+use super::faults::Faults;
+
+const SECOND: Duration = Duration::from_secs(1);
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub(super) struct Flags {
+    /// Header fields of one message; more is 431. Bounds the work a head can ask for [default: 100]
+    #[arg(long, env = "BELLHOP_MAX_HEADERS", value_name = "N")]
+    max_headers: Option<String>,
+    /// Bytes of one head; more is 431. Bounds the memory a head can ask for [default: 64KiB]
+    #[arg(long, env = "BELLHOP_MAX_HEADER_BYTES", value_name = "BYTES")]
+    max_header_bytes: Option<String>,
+    /// Bytes of a request target; more is 414 [default: 16KiB]
+    #[arg(long, env = "BELLHOP_MAX_URI_BYTES", value_name = "BYTES")]
+    max_uri_bytes: Option<String>,
+    /// Time for a whole head from its first byte; cuts slow senders [default: 10s]
+    #[arg(long, env = "BELLHOP_HEADER_TIMEOUT", value_name = "TIME")]
+    header_timeout: Option<String>,
+    /// Streams that one HTTP/2 connection may have open [default: 100]
+    #[arg(long, env = "BELLHOP_MAX_CONCURRENT_STREAMS", value_name = "N")]
+    max_concurrent_streams: Option<String>,
+    /// Bytes in flight on one HTTP/2 stream: what one slow reader can make the proxy hold [default: 64KiB]
+    #[arg(long, env = "BELLHOP_STREAM_WINDOW", value_name = "BYTES")]
+    stream_window: Option<String>,
+    /// Bytes in flight on one HTTP/2 connection [default: 1MiB]
+    #[arg(long, env = "BELLHOP_CONNECTION_WINDOW", value_name = "BYTES")]
+    connection_window: Option<String>,
+    /// Time for one connection to a sandbox endpoint, tried twice, since a lost SYN is repeated after 1 s [default: 1s]
+    #[arg(long, env = "BELLHOP_CONNECT_TIMEOUT", value_name = "TIME")]
+    connect_timeout: Option<String>,
+    /// Time for a whole request, `none` for no end: streams may last [default: none]
+    #[arg(long, env = "BELLHOP_REQUEST_TIMEOUT", value_name = "TIME|none")]
+    request_timeout: Option<String>,
+    /// A connection on which nothing moves for this long is closed; peers that vanished leave theirs open [default: 1h]
+    #[arg(long, env = "BELLHOP_IDLE_TIMEOUT", value_name = "TIME")]
+    idle_timeout: Option<String>,
+    /// Connections held at once; at the limit new ones wait in the kernel's queue until one ends [default: 10000, or
+    /// (descriptor limit - 100) / 3 if that is less: a connection takes up to three]
+    #[arg(long, env = "BELLHOP_MAX_CONNECTIONS", value_name = "N")]
+    max_connections: Option<String>,
+    /// Idle upstream connections that one client connection keeps; the least recently used is closed first [default: 16]
+    #[arg(long, env = "BELLHOP_MAX_IDLE_UPSTREAMS", value_name = "N")]
+    max_idle_upstreams: Option<String>,
+    /// Bytes of baggage that are examined for a key, over all baggage fields; all are forwarded [default: 8192]
+    #[arg(long, env = "BELLHOP_MAX_BAGGAGE_BYTES", value_name = "BYTES")]
+    max_baggage_bytes: Option<String>,
+    /// Members of baggage that are examined for a key [default: 64]
+    #[arg(long, env = "BELLHOP_MAX_BAGGAGE_MEMBERS", value_name = "N")]
+    max_baggage_members: Option<String>,
+}
+
+/// Bounds on what a peer may take.
+#[derive(Debug, Clone, Serialize)]
+pub struct Limits {
+    /// Header fields of one message.
+    pub max_headers: usize,
+    /// Bytes of one head.
+    pub max_header_bytes: usize,
+    /// Bytes of a request target.
+    pub max_uri_bytes: usize,
+    /// Time for a whole head from its first byte.
+    #[serde(serialize_with = "in_words")]
+    pub header_timeout: Duration,
+    /// Streams open on one HTTP/2 connection.
+    pub max_concurrent_streams: u32,
+    /// Bytes in flight on one HTTP/2 stream.
+    pub stream_window: u32,
+    /// Bytes in flight on one HTTP/2 connection.
+    pub connection_window: u32,
+    /// Time for one connection to a sandbox endpoint.
+    #[serde(serialize_with = "in_words")]
+    pub connect_timeout: Duration,
+    /// Time for a whole request; none for no end.
+    #[serde(serialize_with = "maybe_in_words")]
+    pub request_timeout: Option<Duration>,
+    /// Time without a byte after which a connection is closed.
+    #[serde(serialize_with = "in_words")]
+    pub idle_timeout: Duration,
+    /// Connections held at once; none until [`start`](crate::app::start) has seen the descriptor limit.
+    pub max_connections: Option<usize>,
+    /// Idle upstream connections of one client connection.
+    pub max_idle_upstreams: usize,
+    /// Bytes of baggage examined.
+    pub max_baggage_bytes: usize,
+    /// Members of baggage examined.
+    pub max_baggage_members: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Flags::default().resolve(&mut Faults::default())
+    }
+}
+
+impl Flags {
+    pub(super) fn resolve(self, faults: &mut Faults) -> Limits {
+        let mut typed = Typed { faults };
+        Limits {
+            max_headers: typed.count("max-headers", self.max_headers.as_ref(), 1, 10_000, 100),
+            max_header_bytes: typed.size(
+                "max-header-bytes",
+                self.max_header_bytes.as_ref(),
+                KIB,
+                MIB,
+                64 * KIB,
+            ),
+            max_uri_bytes: typed.size("max-uri-bytes", self.max_uri_bytes.as_ref(), KIB, MIB, 16 * KIB),
+            header_timeout: typed.time("header-timeout", self.header_timeout.as_ref(), 10 * SECOND),
+            max_concurrent_streams: narrow(typed.count(
+                "max-concurrent-streams",
+                self.max_concurrent_streams.as_ref(),
+                1,
+                100_000,
+                100,
+            )),
+            stream_window: narrow(typed.size(
+                "stream-window",
+                self.stream_window.as_ref(),
+                16 * KIB,
+                64 * MIB,
+                64 * KIB,
+            )),
+            connection_window: narrow(typed.size(
+                "connection-window",
+                self.connection_window.as_ref(),
+                64 * KIB,
+                256 * MIB,
+                MIB,
+            )),
+            connect_timeout: typed.time("connect-timeout", self.connect_timeout.as_ref(), SECOND),
+            request_timeout: typed.time_or_none("request-timeout", self.request_timeout.as_ref()),
+            idle_timeout: typed.time("idle-timeout", self.idle_timeout.as_ref(), 3600 * SECOND),
+            max_connections: typed.maybe_count(
+                "max-connections",
+                self.max_connections.as_ref(),
+                1,
+                1_000_000,
+            ),
+            max_idle_upstreams: typed.count(
+                "max-idle-upstreams",
+                self.max_idle_upstreams.as_ref(),
+                0,
+                1_000,
+                16,
+            ),
+            max_baggage_bytes: typed.size(
+                "max-baggage-bytes",
+                self.max_baggage_bytes.as_ref(),
+                64,
+                MIB,
+                8 * KIB,
+            ),
+            max_baggage_members: typed.count(
+                "max-baggage-members",
+                self.max_baggage_members.as_ref(),
+                1,
+                10_000,
+                64,
+            ),
+        }
+    }
+}
+
+/// Reads numbers with their bounds.
+struct Typed<'a> {
+    faults: &'a mut Faults,
+}
+
+impl Typed<'_> {
+    fn maybe_count(
+        &mut self,
+        flag: &str,
+        typed: Option<&String>,
+        least: usize,
+        most: usize,
+    ) -> Option<usize> {
+        let allowed = format!("a number from {least} to {most}");
+        let count: usize = self.faults.optional(flag, typed, &allowed)?;
+        if !(least..=most).contains(&count) {
+            self.faults.add(flag, count, format_args!("allowed: {allowed}"));
+        }
+        Some(count)
+    }
+
+    fn count(
+        &mut self,
+        flag: &str,
+        typed: Option<&String>,
+        least: usize,
+        most: usize,
+        default: usize,
+    ) -> usize {
+        self.maybe_count(flag, typed, least, most).unwrap_or(default)
+    }
+
+    fn size(
+        &mut self,
+        flag: &str,
+        typed: Option<&String>,
+        least: usize,
+        most: usize,
+        default: usize,
+    ) -> usize {
+        let allowed = format!("bytes from {least} to {most}, or with KiB or MiB, for example 64KiB");
+        let Some(Bytes(size)) = self.faults.optional(flag, typed, &allowed) else { return default };
+        if !(least..=most).contains(&size) {
+            self.faults.add(flag, size, format_args!("allowed: {allowed}"));
+        }
+        size
+    }
+
+    fn time(&mut self, flag: &str, typed: Option<&String>, default: Duration) -> Duration {
+        self.faults.time(flag, typed).unwrap_or(default)
+    }
+
+    fn time_or_none(&mut self, flag: &str, typed: Option<&String>) -> Option<Duration> {
+        typed.filter(|text| *text != "none").and_then(|text| self.faults.time(flag, Some(text)))
+    }
+}
+
+impl Faults {
+    /// A length of time, more than nothing.
+    pub(super) fn time(&mut self, flag: &str, typed: Option<&String>) -> Option<Duration> {
+        const ALLOWED: &str = "a time above zero with its unit, for example 500ms, 10s or 1h";
+        let time: humantime::Duration = self.optional(flag, typed, ALLOWED)?;
+        let time = Duration::from(time);
+        if time.is_zero() {
+            self.add(flag, "0s", format_args!("allowed: {ALLOWED}"));
+        }
+        Some(time)
+    }
+}
+
+/// A number of bytes, with or without a unit.
+struct Bytes(usize);
+
+impl FromStr for Bytes {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (digits, unit) = match text.strip_suffix("KiB") {
+            Some(digits) => (digits, KIB),
+            None => match text.strip_suffix("MiB") {
+                Some(digits) => (digits, MIB),
+                None => (text.strip_suffix('B').unwrap_or(text), 1),
+            },
+        };
+        let count: usize = digits.trim_end().parse().map_err(|_| ())?;
+        count.checked_mul(unit).map(Self).ok_or(())
+    }
+}
+
+/// Bounds above keep these within 32 bits.
+fn narrow(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+pub(super) fn in_words<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&humantime::format_duration(*time))
+}
+
+fn maybe_in_words<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => in_words(time, to),
+        None => to.serialize_none(),
+    }
+}

@@ -1,0 +1,81 @@
+//! Where routes come from and how routing keys are read.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::faults::Faults;
+
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Routes")]
+pub(super) struct Flags {
+    /// Base URL of the control plane that routes are watched from, for example http://127.0.0.1:7070
+    #[arg(long, env = "BELLHOP_CONTROL", value_name = "URL")]
+    control: Option<String>,
+    /// Name of this proxy towards the control plane [default: host name and process id]
+    #[arg(long, env = "BELLHOP_PROXY_ID", value_name = "ID")]
+    proxy_id: Option<String>,
+    /// Name of the workload that this proxy stands beside
+    #[arg(long, env = "BELLHOP_WORKLOAD", value_name = "NAME")]
+    workload: Option<String>,
+    /// Namespace of the workload; short service names are read in it [default: default]
+    #[arg(long, env = "BELLHOP_NAMESPACE", value_name = "NS")]
+    namespace: Option<String>,
+    /// File that keeps the last routes, so that a restart without a control plane loses none
+    #[arg(long, env = "BELLHOP_SNAPSHOT", value_name = "FILE")]
+    snapshot: Option<String>,
+    /// Stays unready until routes are loaded, instead of passing everything to the baseline after 2 s
+    #[arg(long, env = "BELLHOP_REQUIRE_ROUTES", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    require_routes: Option<String>,
+    /// Where a routing key rides, in order: baggage[=MEMBER], tracestate=MEMBER, ot-baggage=MEMBER, uberctx=MEMBER,
+    /// header=NAME, query=NAME [default: baggage]
+    #[arg(long, env = "BELLHOP_CARRIERS", value_name = "CARRIER,…", value_delimiter = ',')]
+    carriers: Vec<String>,
+    /// Lets routes point at loopback addresses, which otherwise are this host's own affairs
+    #[arg(long, env = "BELLHOP_ALLOW_LOOPBACK_ENDPOINTS", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    allow_loopback_endpoints: Option<String>,
+}
+
+/// Where routes come from and how routing keys are read.
+#[derive(Debug, Clone, Serialize)]
+pub struct Routing {
+    /// Base URL of the control plane.
+    pub control: Option<String>,
+    /// Name of this proxy towards the control plane; absent, host name and process id.
+    pub proxy_id: Option<String>,
+    /// Name of the workload beside the proxy.
+    pub workload: Option<String>,
+    /// Namespace in which short names are read.
+    pub namespace: String,
+    /// File that keeps the last routes.
+    pub snapshot: Option<PathBuf>,
+    /// Unready until routes are loaded.
+    pub require_routes: bool,
+    /// Carriers as typed, in order.
+    pub carriers: Vec<String>,
+    /// Routes may point at loopback.
+    pub allow_loopback_endpoints: bool,
+}
+
+impl Default for Routing {
+    fn default() -> Self {
+        Flags::default().resolve(&mut Faults::default())
+    }
+}
+
+impl Flags {
+    pub(super) fn resolve(self, faults: &mut Faults) -> Routing {
+        let carriers: Vec<String> = self.carriers.into_iter().filter(|carrier| !carrier.is_empty()).collect();
+        Routing {
+            control: self.control.filter(|url| !url.is_empty()),
+            proxy_id: self.proxy_id.filter(|id| !id.is_empty()),
+            workload: self.workload.filter(|name| !name.is_empty()),
+            namespace: self.namespace.filter(|ns| !ns.is_empty()).unwrap_or_else(|| "default".to_owned()),
+            snapshot: self.snapshot.filter(|file| !file.is_empty()).map(PathBuf::from),
+            require_routes: faults.switch("require-routes", self.require_routes.as_ref()),
+            carriers: if carriers.is_empty() { vec!["baggage".to_owned()] } else { carriers },
+            allow_loopback_endpoints: faults
+                .switch("allow-loopback-endpoints", self.allow_loopback_endpoints.as_ref()),
+        }
+    }
+}
