@@ -27,6 +27,7 @@ pub use telemetry::{AccessLog, ProxyStatus, Telemetry};
 
 /// What was typed, section by section.
 #[derive(Debug, Default, clap::Args)]
+#[group(skip)]
 pub struct Flags {
     #[command(flatten)]
     listeners: listeners::Flags,

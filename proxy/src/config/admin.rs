@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 use super::faults::Faults;
 
 #[derive(Debug, Default, clap::Args)]
+#[group(skip)]
 #[command(next_help_heading = "Admin")]
 pub(super) struct Flags {
     /// Serves /config, /routes, /drain, /metrics and health; loopback or a Unix socket alone, since it knows and does

@@ -11,6 +11,7 @@ const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
 #[derive(Debug, Default, clap::Args)]
+#[group(skip)]
 #[command(next_help_heading = "Limits")]
 pub(super) struct Flags {
     /// Header fields of one message; more is 431. Bounds the work a head can ask for [default: 100]

@@ -14,6 +14,7 @@ use super::faults::Faults;
 const ADDRESS: &str = "IP:PORT, for example 127.0.0.1:15001 or [::1]:15001";
 
 #[derive(Debug, Default, clap::Args)]
+#[group(skip)]
 #[command(next_help_heading = "Listeners")]
 pub(super) struct Flags {
     /// Takes connections for one fixed upstream; repeat together with --upstream for several pairs

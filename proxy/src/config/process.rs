@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{faults::Faults, limits::in_words};
 
 #[derive(Debug, Default, clap::Args)]
+#[group(skip)]
 #[command(next_help_heading = "Process")]
 pub(super) struct Flags {
     /// Worker threads; a connection lives and dies on one [default: processors that this process may use]

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::faults::Faults;
 
 #[derive(Debug, Default, clap::Args)]
+#[group(skip)]
 #[command(next_help_heading = "Routes")]
 pub(super) struct Flags {
     /// Base URL of the control plane that routes are watched from, for example http://127.0.0.1:7070

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::faults::Faults;
 
 #[derive(Debug, Default, clap::Args)]
+#[group(skip)]
 #[command(next_help_heading = "Telemetry")]
 pub(super) struct Flags {
     /// What answers say in Proxy-Status: full (decision, reason, key, endpoint; towards this host alone), reason, or
