@@ -1,13 +1,15 @@
 //! A client's connection, from the listener to the engine that serves it.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bellhop_api::Destination;
 use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 
 use crate::{
-    detect::{self, Protocol},
+    counters::Event,
+    detect::{self, Dialling, Protocol},
+    drain::{self, Phase},
     http1, http2,
     listen::Place,
     tunnel,
@@ -57,17 +59,45 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// The worker that the connection lives and dies on.
     pub(crate) worker: Rc<Worker>,
+    /// How busy it is.
+    pub(crate) activity: Activity,
 }
 
 /// The baseline's connection, dialled while the first client bytes were awaited.
-#[derive(Debug)]
 pub(crate) enum Baseline {
+    /// The client's bytes came before the dial was done; [`ready`](Self::ready) waits for it. A request that goes to a
+    /// sandbox need not.
+    Dialling(Dialling),
     /// It stands.
     Connected(TcpStream),
     /// It could not be had; keyed requests may still reach their sandbox.
     Failed(std::io::Error),
     /// Nobody dialled: explicit mode, where each request names its own.
     NotDialled,
+}
+
+impl Baseline {
+    /// The baseline once its dial is done: never [`Dialling`](Self::Dialling).
+    pub(crate) async fn ready(self) -> Self {
+        match self {
+            Self::Dialling(dial) => match dial.await {
+                Ok(server) => Self::Connected(server),
+                Err(error) => Self::Failed(error),
+            },
+            done => done,
+        }
+    }
+}
+
+impl std::fmt::Debug for Baseline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Dialling(_) => f.write_str("Dialling"),
+            Self::Connected(server) => f.debug_tuple("Connected").field(server).finish(),
+            Self::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
+            Self::NotDialled => f.write_str("NotDialled"),
+        }
+    }
 }
 
 /// What detection hands to an engine.
@@ -96,16 +126,70 @@ pub(crate) struct Accepted {
     pub(crate) place: Place,
 }
 
+/// How busy a client's connection is, told by its engine. An HTTP/1 engine says when a request begins and when its
+/// answer has ended; a connection that rests is closed by [`serve`] when it rests too long, or while the proxy drains.
+#[derive(Debug, Default)]
+pub(crate) struct Activity {
+    busy: Cell<bool>,
+    turns: Cell<u32>,
+}
+
+impl Activity {
+    /// Something is in flight from now on.
+    pub(crate) fn begin(&self) {
+        self.busy.set(true);
+        self.turns.set(self.turns.get().wrapping_add(1));
+    }
+
+    /// Nothing is in flight any more.
+    pub(crate) fn rest(&self) {
+        self.busy.set(false);
+    }
+
+    /// Waits until the connection rested for the whole of `time`, to a quarter of it.
+    async fn rested(&self, time: Duration) {
+        const LOOKS: u32 = 4;
+        let (mut turns, mut quiet) = (self.turns.get(), 0);
+        while quiet < LOOKS {
+            tokio::time::sleep(time / LOOKS).await;
+            let rested = !self.busy.get() && self.turns.get() == turns;
+            quiet = if rested { quiet + 1 } else { 0 };
+            turns = self.turns.get();
+        }
+    }
+}
+
 /// Serves a connection to its end: finds out what is spoken, then hands it to the engine for that.
 pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let Accepted { socket, arrival, peer, place: _place } = accepted;
     let Ok(socket) = TcpStream::from_std(socket) else { return };
-    let client = Rc::new(Client { arrival, peer, worker });
-    let Some((protocol, detected)) = detect::detect(&client, socket).await else { return };
-    match protocol {
-        Protocol::Http1 => http1::serve(client, detected).await,
-        // Boxed: an HTTP/1 connection shall not carry the size of an HTTP/2 one.
-        Protocol::Http2 => Box::pin(http2::serve(client, detected)).await,
-        Protocol::Opaque => tunnel::opaque(&client, detected).await,
+    let client = Rc::new(Client { arrival, peer, worker, activity: Activity::default() });
+    tokio::select! {
+        biased;
+        () = converse(&client, socket, Baseline::NotDialled) => {}
+        why = rested_out(&client) => client.worker.shared.counters.count(why),
     }
+}
+
+/// Detection, then the engine. Also what follows a CONNECT that was answered.
+pub(crate) async fn converse(client: &Rc<Client>, socket: TcpStream, baseline: Baseline) {
+    let Some((protocol, detected)) = detect::detect(client, socket, baseline).await else { return };
+    client.activity.begin();
+    match protocol {
+        Protocol::Http1 => http1::serve(Rc::clone(client), detected).await,
+        // Boxed: an HTTP/1 connection shall not carry the size of an HTTP/2 one.
+        Protocol::Http2 => Box::pin(http2::serve(Rc::clone(client), detected)).await,
+        Protocol::Opaque => tunnel::opaque(client, detected).await,
+    }
+}
+
+/// Waits until a connection that rests shall be closed, and says why.
+async fn rested_out(client: &Client) -> Event {
+    let shared = &client.worker.shared;
+    tokio::select! {
+        () = client.activity.rested(shared.config.limits.idle_timeout) => return Event::IdleTimeout,
+        () = shared.drain.reached(Phase::Draining) => {}
+    }
+    client.activity.rested(drain::IDLE_GRACE).await;
+    Event::DrainedIdle
 }

@@ -34,6 +34,8 @@ pub(crate) enum Event {
     TlsNamed,
     /// Passed byte for byte: TLS whose hello names none.
     TlsUnnamed,
+    /// Passed byte for byte: TLS whose first bytes end before a name would come.
+    TlsUnknown,
     /// Passed byte for byte because the server spoke first.
     ServerFirst,
     /// Reset because the baseline could not be had and the client sent no HTTP.
@@ -48,7 +50,7 @@ pub(crate) enum Event {
 
 impl Event {
     /// All of them, in the order of their declaration.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Accepted,
         Self::RefusedDirect,
         Self::RefusedNotLocal,
@@ -63,6 +65,7 @@ impl Event {
         Self::Opaque,
         Self::TlsNamed,
         Self::TlsUnnamed,
+        Self::TlsUnknown,
         Self::ServerFirst,
         Self::BaselineFailed,
         Self::IdleTimeout,
@@ -87,6 +90,7 @@ impl Event {
             Self::Opaque => "opaque",
             Self::TlsNamed => "tls-named",
             Self::TlsUnnamed => "tls-unnamed",
+            Self::TlsUnknown => "tls-unknown",
             Self::ServerFirst => "server-first",
             Self::BaselineFailed => "baseline-failed",
             Self::IdleTimeout => "idle-timeout",

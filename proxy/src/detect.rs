@@ -1,11 +1,27 @@
 //! Detection: who speaks first decides (DESIGN §3.5).
+//!
+//! While the first client bytes are awaited, the baseline is dialled. A server that speaks first makes the connection
+//! opaque at once, except that an HTTP/2 SETTINGS frame is held back. What the bytes mean is decided by the pure
+//! functions of [`line`], [`settings`] and [`hello`]; this file knows sockets and time.
 
-use std::{io, rc::Rc};
+pub(crate) mod hello;
+pub(crate) mod line;
+pub(crate) mod settings;
+
+use std::{future::Future, io, pin::Pin, rc::Rc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep_until},
+};
 
-use crate::connection::{Arrival, Baseline, Client, Detected};
+use self::settings::ServerFirst;
+use crate::{
+    connection::{Arrival, Baseline, Client, Detected},
+    counters::Event,
+    dialling, tunnel,
+};
 
 /// What a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,37 +34,261 @@ pub(crate) enum Protocol {
     Opaque,
 }
 
-/// Finds out what `client` speaks, while the baseline is dialled. `None` where the connection is at its end.
-pub(crate) async fn detect(client: &Rc<Client>, socket: TcpStream) -> Option<(Protocol, Detected)> {
-    use tokio::io::AsyncReadExt as _;
-    let mut socket = socket;
-    let baseline = dial(client).await;
-    let mut first = BytesMut::with_capacity(4096);
-    loop {
-        if socket.read_buf(&mut first).await.ok()? == 0 && first.is_empty() {
+/// A first line that stopped growing for this long is judged as it is: its sender may wait for an answer.
+const QUIET: Duration = Duration::from_secs(1);
+/// After a failed dial a client of any protocol may still send a request's head for this long.
+const AFTER_FAILURE: Duration = Duration::from_millis(200);
+/// The same where the destination has a route: a keyed request may be on its way.
+const AFTER_FAILURE_ROUTED: Duration = Duration::from_secs(10);
+/// Read at once; a request's head rarely is longer.
+const READ_BYTES: usize = 4096;
+/// Of a server's first bytes so many are read to judge them; the rest waits in the socket.
+const SERVER_READ_BYTES: usize = 512;
+
+/// Finds out what a client speaks. `None` where the connection came to its end meanwhile.
+///
+/// # Cancel safety
+/// None: dropping it closes the connection.
+pub(crate) async fn detect(
+    client: &Rc<Client>,
+    socket: TcpStream,
+    start: Baseline,
+) -> Option<(Protocol, Detected)> {
+    let mut watch = Watch::new(client, socket, start);
+    let protocol = match watch.decided_by_place() {
+        Some(protocol) => protocol,
+        None => watch.run().await?,
+    };
+    watch.count(protocol);
+    Some((protocol, watch.detected()))
+}
+
+/// Both ends of a connection whose protocol is not known yet.
+struct Watch<'a> {
+    client: &'a Client,
+    socket: TcpStream,
+    first: BytesMut,
+    baseline: Baseline,
+    server_first: BytesMut,
+    /// Whether the server's bytes were judged to be SETTINGS: it is not read from any more.
+    held_back: bool,
+    /// When the client's line is judged as it is.
+    judged_at: Option<Instant>,
+    /// When a client that sent nothing whole since the dial failed is reset.
+    reset_at: Option<Instant>,
+    /// When the client's first byte came.
+    began: Option<Instant>,
+}
+
+/// What happened next.
+enum Next {
+    ClientReadable,
+    Dialled(io::Result<TcpStream>),
+    ServerReadable,
+    Time,
+}
+
+impl<'a> Watch<'a> {
+    fn new(client: &'a Rc<Client>, socket: TcpStream, start: Baseline) -> Self {
+        let baseline = match (start, &client.arrival) {
+            (Baseline::NotDialled, Arrival::Explicit) => Baseline::NotDialled,
+            (Baseline::NotDialled, _) => Baseline::Dialling(Box::pin(dialling::baseline(Rc::clone(client)))),
+            (begun, _) => begun,
+        };
+        let mut watch = Self {
+            client,
+            socket,
+            first: BytesMut::new(),
+            baseline,
+            server_first: BytesMut::new(),
+            held_back: false,
+            judged_at: None,
+            reset_at: None,
+            began: None,
+        };
+        if matches!(watch.baseline, Baseline::Failed(_)) {
+            watch.dial_failed();
+        }
+        watch
+    }
+
+    /// A port that was declared opaque needs no look.
+    fn decided_by_place(&self) -> Option<Protocol> {
+        let port = match &self.client.arrival {
+            Arrival::Outbound { original } | Arrival::Inbound { original } => original.port(),
+            Arrival::Connected { authority } => authority.rsplit_once(':')?.1.parse().ok()?,
+            Arrival::Explicit | Arrival::Fixed(_) => return None,
+        };
+        let ports = &self.client.worker.shared.config.listeners.opaque_ports;
+        ports.contains(&port).then_some(Protocol::Opaque)
+    }
+
+    async fn run(&mut self) -> Option<Protocol> {
+        loop {
+            let decided = match self.next().await {
+                Next::ClientReadable => self.read_client()?,
+                Next::Dialled(Ok(server)) => {
+                    self.baseline = Baseline::Connected(server);
+                    None
+                }
+                Next::Dialled(Err(error)) => {
+                    self.baseline = Baseline::Failed(error);
+                    self.dial_failed();
+                    None
+                }
+                Next::ServerReadable => self.read_server(),
+                Next::Time => self.late()?,
+            };
+            if decided.is_some() {
+                return decided;
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Next {
+        let reads_server = !self.held_back;
+        let time = match (self.judged_at, self.reset_at) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        let time = async {
+            match time {
+                Some(time) => sleep_until(time).await,
+                None => std::future::pending().await,
+            }
+        };
+        let server = server_moves(&mut self.baseline, reads_server);
+        tokio::select! {
+            biased;
+            // An error shows when it is read.
+            _ = self.socket.readable() => Next::ClientReadable,
+            next = server => next,
+            () = time => Next::Time,
+        }
+    }
+
+    /// Outer `None`: the client is gone.
+    fn read_client(&mut self) -> Option<Option<Protocol>> {
+        self.first.reserve(READ_BYTES);
+        match self.socket.try_read_buf(&mut self.first) {
+            // Its end is passed on like anything else it could say.
+            Ok(0) => Some(Some(if self.is_explicit() {
+                Protocol::Http1
+            } else {
+                line::classify_late(&self.first)
+            })),
+            Ok(_) => {
+                let now = Instant::now();
+                let limit = self.client.worker.shared.config.limits.header_timeout;
+                let began = *self.began.get_or_insert(now);
+                self.judged_at = Some((now + QUIET).min(began + limit));
+                let decided = line::classify(&self.first);
+                Some(match decided {
+                    // An application that knows its proxy speaks HTTP; faults are told by the engine.
+                    Some(Protocol::Opaque) if self.is_explicit() => Some(Protocol::Http1),
+                    decided => decided,
+                })
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(None),
+            Err(_) => {
+                if let Baseline::Connected(server) = &self.baseline {
+                    tunnel::reset(server);
+                }
+                None
+            }
+        }
+    }
+
+    fn read_server(&mut self) -> Option<Protocol> {
+        let Baseline::Connected(server) = &self.baseline else { return None };
+        self.server_first.reserve(SERVER_READ_BYTES);
+        match server.try_read_buf(&mut self.server_first) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            // The tunnel meets the same end or reset, and passes it on.
+            Ok(0) | Err(_) => return Some(Protocol::Opaque),
+            Ok(_) => {}
+        }
+        match settings::classify(&self.server_first) {
+            ServerFirst::Undecided => None,
+            ServerFirst::Settings => {
+                self.held_back = true;
+                None
+            }
+            ServerFirst::Opaque => {
+                self.client.worker.shared.counters.count(Event::ServerFirst);
+                Some(Protocol::Opaque)
+            }
+        }
+    }
+
+    fn dial_failed(&mut self) {
+        let routed = self.client.worker.shared.has_route(&self.client.arrival);
+        let grace = if routed { AFTER_FAILURE_ROUTED } else { AFTER_FAILURE };
+        self.reset_at = Some(Instant::now() + grace);
+    }
+
+    /// Outer `None`: nobody is left to wait for.
+    fn late(&mut self) -> Option<Option<Protocol>> {
+        if self.reset_at.is_some_and(|time| time <= Instant::now()) {
+            self.client.worker.shared.counters.count(Event::BaselineFailed);
+            tunnel::reset(&self.socket);
             return None;
         }
-        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-        let protocol = if first.starts_with(preface) {
-            Protocol::Http2
-        } else if preface.starts_with(&first) {
-            continue;
-        } else {
-            Protocol::Http1
-        };
-        return Some((protocol, Detected { client: socket, first, baseline, server_first: Bytes::new() }));
+        if self.is_explicit() {
+            return Some(Some(Protocol::Http1));
+        }
+        Some(Some(line::classify_late(&self.first)))
+    }
+
+    fn is_explicit(&self) -> bool {
+        matches!(self.client.arrival, Arrival::Explicit)
+    }
+
+    fn count(&self, protocol: Protocol) {
+        let counters = &self.client.worker.shared.counters;
+        counters.count(match protocol {
+            Protocol::Http1 => Event::Http1,
+            Protocol::Http2 => Event::Http2,
+            Protocol::Opaque => Event::Opaque,
+        });
+        if protocol == Protocol::Opaque {
+            match hello::peek(&self.first) {
+                hello::Hello::NotTls => {}
+                hello::Hello::Named => counters.count(Event::TlsNamed),
+                hello::Hello::Unnamed => counters.count(Event::TlsUnnamed),
+                hello::Hello::Unknown => counters.count(Event::TlsUnknown),
+            }
+        }
+    }
+
+    fn detected(self) -> Detected {
+        Detected {
+            client: self.socket,
+            first: self.first,
+            baseline: self.baseline,
+            server_first: if self.server_first.is_empty() {
+                Bytes::new()
+            } else {
+                self.server_first.freeze()
+            },
+        }
     }
 }
 
-async fn dial(client: &Client) -> Baseline {
-    let dialled = match &client.arrival {
-        Arrival::Outbound { original } | Arrival::Inbound { original } => TcpStream::connect(original).await,
-        Arrival::Fixed(fixed) => TcpStream::connect(&*fixed.upstream).await,
-        Arrival::Connected { authority } => TcpStream::connect(&**authority).await,
-        Arrival::Explicit => return Baseline::NotDialled,
-    };
-    match dialled.and_then(|socket| socket.set_nodelay(true).map(|()| socket)) {
-        Ok(socket) => Baseline::Connected(socket),
-        Err(error) => Baseline::Failed(io::Error::new(error.kind(), error)),
+/// The next thing that the server's side does; for ever pending where it can do nothing.
+async fn server_moves(baseline: &mut Baseline, reads: bool) -> Next {
+    match baseline {
+        Baseline::Dialling(dial) => Next::Dialled(dial.as_mut().await),
+        Baseline::Connected(server) if reads => {
+            let _ = server.readable().await;
+            Next::ServerReadable
+        }
+        Baseline::Connected(_) | Baseline::Failed(_) | Baseline::NotDialled => std::future::pending().await,
     }
 }
+
+/// A dial under way.
+pub(crate) type Dialling = Pin<Box<dyn Future<Output = io::Result<TcpStream>>>>;
+
+#[cfg(test)]
+mod tests;

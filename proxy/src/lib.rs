@@ -9,6 +9,7 @@ pub mod config;
 mod connection;
 mod counters;
 mod detect;
+mod dialling;
 mod drain;
 mod http1;
 mod http2;

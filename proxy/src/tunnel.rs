@@ -1,9 +1,29 @@
-//! Everything that is not HTTP: both directions, byte for byte.
+//! Everything that is not HTTP: both directions, byte for byte, with back-pressure.
+//!
+//! An end is passed on as an end, and a reset as a reset, so that a cut stream never looks whole. An idle tunnel holds
+//! no buffer: bytes pass through one that the worker lends, and only those that the receiver did not take are kept.
+
+use std::{
+    cell::{Cell, RefCell},
+    io::{self, ErrorKind::WouldBlock},
+    net::Shutdown,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use socket2::SockRef;
+use tokio::{
+    io::Interest,
+    net::TcpStream,
+    task::coop::consume_budget,
+    time::{Instant, sleep_until},
+};
 
-use crate::connection::{Baseline, Client, Detected};
+use crate::{
+    connection::{Baseline, Client, Detected},
+    counters::Event,
+};
 
 /// Two sockets and what was already read from each.
 #[derive(Debug)]
@@ -19,7 +39,7 @@ pub(crate) struct Ends {
 }
 
 /// Bytes that a tunnel carried.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Carried {
     /// From the client.
     pub(crate) up: u64,
@@ -27,21 +47,176 @@ pub(crate) struct Carried {
     pub(crate) down: u64,
 }
 
-/// Tunnels a connection that detection found opaque.
+/// Tunnels a connection that detection found opaque. Without a baseline its client is reset.
 pub(crate) async fn opaque(client: &Client, from: Detected) {
-    let Baseline::Connected(server) = from.baseline else { return };
-    let ends =
-        Ends { client: from.client, to_server: from.first.freeze(), server, to_client: from.server_first };
-    run(client, ends).await;
+    match from.baseline.ready().await {
+        Baseline::Connected(server) => {
+            let to_server = from.first.freeze();
+            run(client, Ends { client: from.client, to_server, server, to_client: from.server_first }).await;
+        }
+        Baseline::Failed(_) | Baseline::NotDialled | Baseline::Dialling(_) => {
+            client.worker.shared.counters.count(Event::BaselineFailed);
+            reset(&from.client);
+        }
+    }
 }
 
-/// Copies both directions until both have ended, one was reset, nothing moved for the idle time-out, or the proxy ends.
-/// An end is passed on as an end and a reset as a reset.
-pub(crate) async fn run(_client: &Client, mut ends: Ends) -> Carried {
-    let written = async {
-        ends.server.write_all(&ends.to_server).await?;
-        ends.client.write_all(&ends.to_client).await?;
-        tokio::io::copy_bidirectional(&mut ends.client, &mut ends.server).await
+/// Copies both directions until both have ended, one was reset, or nothing moved for the idle time-out. Both sockets
+/// are closed then.
+///
+/// # Cancel safety
+/// Dropping it closes both sockets.
+pub(crate) async fn run(client: &Client, ends: Ends) -> Carried {
+    let shared = &client.worker.shared;
+    let Ends { client: near, to_server, server: far, to_client } = ends;
+    let moved = Cell::new(Instant::now());
+    let up = Direction::new(&near, &far, &moved, &shared.counters.tunnelled_up);
+    let down = Direction::new(&far, &near, &moved, &shared.counters.tunnelled_down);
+    let ended = tokio::select! {
+        biased;
+        both = async { tokio::try_join!(up.run(to_server), down.run(to_client)) } => both.map(|_| ()),
+        error = broken(&near) => Err(error),
+        error = broken(&far) => Err(error),
+        () = idle(&moved, shared.config.limits.idle_timeout) => {
+            shared.counters.count(Event::IdleTimeout);
+            Err(io::ErrorKind::TimedOut.into())
+        }
     };
-    written.await.map_or(Carried::default(), |(up, down)| Carried { up, down })
+    if ended.is_err() {
+        reset(&near);
+        reset(&far);
+    }
+    Carried { up: up.carried.get(), down: down.carried.get() }
 }
+
+/// Makes the coming close of a socket a reset.
+pub(crate) fn reset(socket: &TcpStream) {
+    // It fails only on a socket that is gone.
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
+
+/// One way through a tunnel.
+struct Direction<'a> {
+    from: &'a TcpStream,
+    to: &'a TcpStream,
+    moved: &'a Cell<Instant>,
+    total: &'a AtomicU64,
+    carried: Cell<u64>,
+}
+
+impl<'a> Direction<'a> {
+    fn new(from: &'a TcpStream, to: &'a TcpStream, moved: &'a Cell<Instant>, total: &'a AtomicU64) -> Self {
+        Self { from, to, moved, total, carried: Cell::new(0) }
+    }
+
+    /// Copies until the sender's end, and passes that on.
+    async fn run(&self, first: Bytes) -> io::Result<()> {
+        self.deliver(&first).await?;
+        drop(first);
+        loop {
+            self.from.readable().await?;
+            match self.pass() {
+                Ok(Passed::End) => {
+                    // A receiver that is gone already tells so by itself.
+                    let _ = SockRef::from(self.to).shutdown(Shutdown::Write);
+                    return Ok(());
+                }
+                Ok(Passed::All) => {}
+                Ok(Passed::Left(left)) => self.deliver(&left).await?,
+                Err(error) if error.kind() == WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            // A fast pair of peers shall not keep the worker from its other connections.
+            consume_budget().await;
+        }
+    }
+
+    /// Reads once and writes once, through the worker's buffer.
+    fn pass(&self) -> io::Result<Passed> {
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(BUFFER_BYTES, 0);
+            let read = self.from.try_read(buffer)?;
+            if read == 0 {
+                return Ok(Passed::End);
+            }
+            let bytes = buffer.get(..read).unwrap_or_default();
+            let written = match self.to.try_write(bytes) {
+                Err(error) if error.kind() == WouldBlock => 0,
+                written => written?,
+            };
+            self.count(written);
+            let left = bytes.get(written..).unwrap_or_default();
+            Ok(if left.is_empty() { Passed::All } else { Passed::Left(left.into()) })
+        })
+    }
+
+    /// Writes all of `bytes`, however long the receiver takes.
+    async fn deliver(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.to.try_write(bytes) {
+                Ok(written) => {
+                    self.count(written);
+                    bytes = bytes.get(written..).unwrap_or_default();
+                }
+                Err(error) if error.kind() == WouldBlock => self.to.writable().await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, written: usize) {
+        self.moved.set(Instant::now());
+        self.carried.set(self.carried.get() + written as u64);
+        self.total.fetch_add(written as u64, Relaxed);
+    }
+}
+
+/// What one read and write did.
+enum Passed {
+    /// The sender has ended.
+    End,
+    /// The receiver took everything.
+    All,
+    /// The receiver did not take these.
+    Left(Box<[u8]>),
+}
+
+/// As much as a socket's buffer usually holds: fewer calls for each byte.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    /// The worker's one buffer, made at the first use, for the time between a read and the write that follows it.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Waits for a reset. Needed where its direction is not being read: the sender had ended before, or the receiver is slow.
+async fn broken(socket: &TcpStream) -> io::Error {
+    loop {
+        match socket.ready(Interest::ERROR).await {
+            Ok(_) => match socket.take_error() {
+                Ok(None) => {
+                    // Nothing after all: clears the readiness, so that the next one is waited for.
+                    let nothing: io::Result<()> = socket.try_io(Interest::ERROR, || Err(WouldBlock.into()));
+                    drop(nothing);
+                }
+                Ok(Some(error)) | Err(error) => return error,
+            },
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Waits until nothing moved for `limit`.
+async fn idle(moved: &Cell<Instant>, limit: Duration) {
+    loop {
+        let until = moved.get() + limit;
+        if until <= Instant::now() {
+            return;
+        }
+        sleep_until(until).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;
