@@ -1,0 +1,145 @@
+//! First step: what a request's head says that matters to the steps after it. Made once, then immutable.
+
+use std::sync::Arc;
+
+use bellhop_route::{Carriers, HeadView, Keys, Place};
+
+use crate::{
+    connection::{Arrival, Client},
+    error::RequestError,
+};
+
+/// The field that names the destinations which a proxy before this one has decided (DESIGN §3.7).
+pub(crate) const DECIDED: &str = "bellhop-decided";
+
+/// The small view of a request's head that both engines show.
+pub(crate) trait Head: HeadView {
+    /// The method, as written.
+    fn method(&self) -> &[u8];
+    /// `host[:port]` of the target, or of `Host`.
+    fn authority(&self) -> Option<&[u8]>;
+    /// Whether the target itself names the authority: absolute-form, or HTTP/2's `:authority`.
+    fn target_has_authority(&self) -> bool;
+    /// Path and query, as written; empty for CONNECT.
+    fn path_and_query(&self) -> &[u8];
+    /// Whether the caller expects gRPC's way of telling errors.
+    fn is_grpc(&self) -> bool;
+}
+
+/// What is known of a request. Nothing in it changes after it was made.
+#[derive(Debug)]
+pub(crate) struct RequestContext {
+    /// The routing keys that it carries.
+    pub(crate) keys: Keys,
+    /// The values of `bellhop-decided`, joined by commas; absent where there is none.
+    pub(crate) already: Option<Box<str>>,
+    /// In explicit mode, the request's own destination: `host:port`, lower case.
+    pub(crate) authority: Option<Arc<str>>,
+    /// Whether errors are told as gRPC does.
+    pub(crate) grpc: bool,
+    /// Whether a second try does no more than one (RFC 9110 §9.2.2).
+    pub(crate) idempotent: bool,
+}
+
+/// Reads the context off a head.
+///
+/// # Errors
+/// The caller's fault: an explicit request that names no destination.
+#[inline]
+pub(crate) fn read(
+    client: &Client,
+    carriers: &Carriers,
+    head: &impl Head,
+) -> Result<RequestContext, RequestError> {
+    let authority = match &client.arrival {
+        Arrival::Explicit => Some(explicit_authority(head)?),
+        Arrival::Outbound { .. }
+        | Arrival::Inbound { .. }
+        | Arrival::Connected { .. }
+        | Arrival::Fixed(_) => None,
+    };
+    Ok(RequestContext {
+        keys: carriers.read(head),
+        already: already_decided(head),
+        authority,
+        grpc: head.is_grpc(),
+        idempotent: is_idempotent(head.method()),
+    })
+}
+
+impl RequestContext {
+    /// Where the request was going; `None` where the connection's address is no text that has a port.
+    pub(crate) fn place<'a>(&'a self, client: &'a Client) -> Option<Place<'a>> {
+        match &client.arrival {
+            Arrival::Outbound { original } => Some(Place::Dialled(*original)),
+            Arrival::Inbound { original } => Some(Place::Workload(*original)),
+            Arrival::Explicit => authority_place(self.authority.as_deref()?),
+            Arrival::Connected { authority } => authority_place(authority),
+            Arrival::Fixed(fixed) => match &fixed.destination {
+                Some(destination) => Some(Place::Named(destination)),
+                None => authority_place(&fixed.upstream),
+            },
+        }
+    }
+}
+
+/// Whether the caller shares the proxy's host, and may therefore read endpoints and keys.
+pub(crate) fn caller_is_local(client: &Client) -> bool {
+    match client.arrival {
+        Arrival::Inbound { .. } => false,
+        Arrival::Outbound { .. } => true,
+        Arrival::Explicit | Arrival::Connected { .. } | Arrival::Fixed(_) => {
+            client.peer.ip().to_canonical().is_loopback()
+        }
+    }
+}
+
+/// Splits `host:port`; brackets of an IPv6 address are taken off.
+pub(crate) fn split_authority(authority: &str) -> Option<(&str, u16)> {
+    let (host, port) = authority.rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    Some((host, port.parse().ok()?))
+}
+
+fn authority_place(authority: &str) -> Option<Place<'_>> {
+    let (host, port) = split_authority(authority)?;
+    match host.parse() {
+        Ok(ip) => Some(Place::Dialled(std::net::SocketAddr::new(ip, port))),
+        Err(_) => Some(Place::Authority { host, port }),
+    }
+}
+
+fn explicit_authority(head: &impl Head) -> Result<Arc<str>, RequestError> {
+    let missing = || RequestError::bad_request("an explicit proxy needs a target in absolute form");
+    if !head.target_has_authority() {
+        return Err(missing());
+    }
+    let text = head.authority().and_then(|a| std::str::from_utf8(a).ok()).ok_or_else(missing)?;
+    let text = text.to_ascii_lowercase();
+    let has_port = text
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
+    let text = if has_port { text } else { format!("{}:80", text.trim_end_matches(':')) };
+    split_authority(&text).ok_or_else(missing)?;
+    Ok(text.into())
+}
+
+#[inline]
+fn already_decided(head: &impl Head) -> Option<Box<str>> {
+    let mut all: Option<String> = None;
+    for (name, value) in head.headers() {
+        if name.len() == DECIDED.len() && name.eq_ignore_ascii_case(DECIDED.as_bytes()) {
+            let joined = all.get_or_insert_default();
+            if !joined.is_empty() {
+                joined.push(',');
+            }
+            joined.push_str(&String::from_utf8_lossy(value));
+        }
+    }
+    all.map(String::into_boxed_str)
+}
+
+/// RFC 9110 §9.2.2.
+fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"PUT" | b"DELETE" | b"OPTIONS" | b"TRACE")
+}

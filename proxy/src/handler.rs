@@ -1,0 +1,53 @@
+//! The steps of one request, in their order: context → decide → forward → respond. Both engines come through here; no
+//! step calls the next one.
+
+use crate::{
+    connection::Client,
+    context::{self, Head, RequestContext},
+    decide,
+    endpoints::Choices,
+    error::RequestError,
+    forward::{Attempt, Attempts},
+    respond::{self, Answer},
+};
+
+/// One request in the hands of its engine.
+pub(crate) trait Exchange {
+    /// Its head.
+    fn head(&self) -> impl Head + '_;
+
+    /// Sends it to one upstream, and the answer back; returns when both are over, with the answer's status.
+    ///
+    /// # Errors
+    /// The upstream could not be had or broke off. If something of its answer went on, the caller has been told by an
+    /// abort.
+    async fn send(&mut self, context: &RequestContext, attempt: &Attempt) -> Result<u16, RequestError>;
+
+    /// Gives the proxy's own answer, unless another one has begun.
+    async fn answer(&mut self, answer: Answer);
+}
+
+/// Takes one request through its steps.
+#[inline]
+pub(crate) async fn handle<X: Exchange>(client: &Client, choices: &Choices, exchange: &mut X) {
+    let context = context::read(client, &exchange.head());
+    let context = match context {
+        Ok(context) => context,
+        Err(error) => return exchange.answer(respond::answer(client, false, None, &error)).await,
+    };
+    let decision = decide::decide(client, &context);
+    let mut attempts = Attempts::new(client, choices, &context, &decision);
+    let outcome = loop {
+        let attempt = match attempts.next() {
+            Ok(attempt) => attempt,
+            Err(error) => break Err(error),
+        };
+        match exchange.send(&context, &attempt).await {
+            Err(error) if attempts.continue_after(attempt.target, &error) => {}
+            outcome => break outcome,
+        }
+    };
+    if let Err(error) = outcome {
+        exchange.answer(respond::answer(client, context.grpc, Some(&decision), &error)).await;
+    }
+}
