@@ -21,7 +21,7 @@ pub use admin::{Admin, AdminAddress};
 pub use faults::{Fault, Faults};
 pub use limits::Limits;
 pub use listeners::{FixedPair, HostPort, Listeners};
-pub use process::Process;
+pub use process::{LogFormat, LogLevel, Process};
 pub use routing::Routing;
 pub use telemetry::{AccessLog, ProxyStatus, Telemetry};
 

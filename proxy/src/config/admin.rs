@@ -17,10 +17,10 @@ use super::faults::Faults;
 pub(super) struct Flags {
     /// Serves /config, /routes, /drain, /metrics and health; loopback or a Unix socket alone, since it knows and does
     /// everything; `off` for none [default: 127.0.0.1:15000]
-    #[arg(long, env = "BELLHOP_ADMIN", value_name = "IP:PORT|unix:PATH|off")]
+    #[arg(long, env = "BELLHOP_ADMIN", hide_env_values = true, value_name = "IP:PORT|unix:PATH|off")]
     admin: Option<String>,
     /// Serves /livez, /readyz and /metrics alone, on any address
-    #[arg(long, env = "BELLHOP_STATUS_LISTEN", value_name = "IP:PORT")]
+    #[arg(long, env = "BELLHOP_STATUS_LISTEN", hide_env_values = true, value_name = "IP:PORT")]
     status_listen: Option<String>,
 }
 

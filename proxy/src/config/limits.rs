@@ -1,6 +1,6 @@
 //! Bounds on what a peer may take, each with its reason.
 
-use std::{str::FromStr, time::Duration};
+use std::{ops::RangeInclusive, str::FromStr, time::Duration};
 
 use serde::{Serialize, Serializer};
 
@@ -15,47 +15,47 @@ const MIB: usize = 1024 * KIB;
 #[command(next_help_heading = "Limits")]
 pub(super) struct Flags {
     /// Header fields of one message; more is 431. Bounds the work a head can ask for [default: 100]
-    #[arg(long, env = "BELLHOP_MAX_HEADERS", value_name = "N")]
+    #[arg(long, env = "BELLHOP_MAX_HEADERS", hide_env_values = true, value_name = "N")]
     max_headers: Option<String>,
     /// Bytes of one head; more is 431. Bounds the memory a head can ask for [default: 64KiB]
-    #[arg(long, env = "BELLHOP_MAX_HEADER_BYTES", value_name = "BYTES")]
+    #[arg(long, env = "BELLHOP_MAX_HEADER_BYTES", hide_env_values = true, value_name = "BYTES")]
     max_header_bytes: Option<String>,
     /// Bytes of a request target; more is 414 [default: 16KiB]
-    #[arg(long, env = "BELLHOP_MAX_URI_BYTES", value_name = "BYTES")]
+    #[arg(long, env = "BELLHOP_MAX_URI_BYTES", hide_env_values = true, value_name = "BYTES")]
     max_uri_bytes: Option<String>,
     /// Time for a whole head from its first byte; cuts slow senders [default: 10s]
-    #[arg(long, env = "BELLHOP_HEADER_TIMEOUT", value_name = "TIME")]
+    #[arg(long, env = "BELLHOP_HEADER_TIMEOUT", hide_env_values = true, value_name = "TIME")]
     header_timeout: Option<String>,
     /// Streams that one HTTP/2 connection may have open [default: 100]
-    #[arg(long, env = "BELLHOP_MAX_CONCURRENT_STREAMS", value_name = "N")]
+    #[arg(long, env = "BELLHOP_MAX_CONCURRENT_STREAMS", hide_env_values = true, value_name = "N")]
     max_concurrent_streams: Option<String>,
     /// Bytes in flight on one HTTP/2 stream: what one slow reader can make the proxy hold [default: 64KiB]
-    #[arg(long, env = "BELLHOP_STREAM_WINDOW", value_name = "BYTES")]
+    #[arg(long, env = "BELLHOP_STREAM_WINDOW", hide_env_values = true, value_name = "BYTES")]
     stream_window: Option<String>,
     /// Bytes in flight on one HTTP/2 connection [default: 1MiB]
-    #[arg(long, env = "BELLHOP_CONNECTION_WINDOW", value_name = "BYTES")]
+    #[arg(long, env = "BELLHOP_CONNECTION_WINDOW", hide_env_values = true, value_name = "BYTES")]
     connection_window: Option<String>,
     /// Time for one connection to a sandbox endpoint, tried twice, since a lost SYN is repeated after 1 s [default: 1s]
-    #[arg(long, env = "BELLHOP_CONNECT_TIMEOUT", value_name = "TIME")]
+    #[arg(long, env = "BELLHOP_CONNECT_TIMEOUT", hide_env_values = true, value_name = "TIME")]
     connect_timeout: Option<String>,
     /// Time for a whole request, `none` for no end: streams may last [default: none]
-    #[arg(long, env = "BELLHOP_REQUEST_TIMEOUT", value_name = "TIME|none")]
+    #[arg(long, env = "BELLHOP_REQUEST_TIMEOUT", hide_env_values = true, value_name = "TIME|none")]
     request_timeout: Option<String>,
     /// A connection on which nothing moves for this long is closed; peers that vanished leave theirs open [default: 1h]
-    #[arg(long, env = "BELLHOP_IDLE_TIMEOUT", value_name = "TIME")]
+    #[arg(long, env = "BELLHOP_IDLE_TIMEOUT", hide_env_values = true, value_name = "TIME")]
     idle_timeout: Option<String>,
     /// Connections held at once; at the limit new ones wait in the kernel's queue until one ends [default: 10000, or
     /// (descriptor limit - 100) / 3 if that is less: a connection takes up to three]
-    #[arg(long, env = "BELLHOP_MAX_CONNECTIONS", value_name = "N")]
+    #[arg(long, env = "BELLHOP_MAX_CONNECTIONS", hide_env_values = true, value_name = "N")]
     max_connections: Option<String>,
     /// Idle upstream connections that one client connection keeps; the least recently used is closed first [default: 16]
-    #[arg(long, env = "BELLHOP_MAX_IDLE_UPSTREAMS", value_name = "N")]
+    #[arg(long, env = "BELLHOP_MAX_IDLE_UPSTREAMS", hide_env_values = true, value_name = "N")]
     max_idle_upstreams: Option<String>,
     /// Bytes of baggage that are examined for a key, over all baggage fields; all are forwarded [default: 8192]
-    #[arg(long, env = "BELLHOP_MAX_BAGGAGE_BYTES", value_name = "BYTES")]
+    #[arg(long, env = "BELLHOP_MAX_BAGGAGE_BYTES", hide_env_values = true, value_name = "BYTES")]
     max_baggage_bytes: Option<String>,
     /// Members of baggage that are examined for a key [default: 64]
-    #[arg(long, env = "BELLHOP_MAX_BAGGAGE_MEMBERS", value_name = "N")]
+    #[arg(long, env = "BELLHOP_MAX_BAGGAGE_MEMBERS", hide_env_values = true, value_name = "N")]
     max_baggage_members: Option<String>,
 }
 
@@ -105,68 +105,30 @@ impl Default for Limits {
 impl Flags {
     pub(super) fn resolve(self, faults: &mut Faults) -> Limits {
         let mut typed = Typed { faults };
+        let max_streams = typed.count("max-concurrent-streams", self.max_concurrent_streams, 1..=100_000);
+        let stream_window = typed.size("stream-window", self.stream_window, 16 * KIB..=64 * MIB);
+        let connection_window = typed.size("connection-window", self.connection_window, 64 * KIB..=256 * MIB);
+        let max_header_bytes = typed.size("max-header-bytes", self.max_header_bytes, KIB..=MIB);
+        let max_uri_bytes = typed.size("max-uri-bytes", self.max_uri_bytes, KIB..=MIB);
+        let max_idle_upstreams = typed.count("max-idle-upstreams", self.max_idle_upstreams, 0..=1_000);
+        let max_baggage_bytes = typed.size("max-baggage-bytes", self.max_baggage_bytes, 64..=MIB);
+        let max_baggage_members = typed.count("max-baggage-members", self.max_baggage_members, 1..=10_000);
         Limits {
-            max_headers: typed.count("max-headers", self.max_headers.as_ref(), 1, 10_000, 100),
-            max_header_bytes: typed.size(
-                "max-header-bytes",
-                self.max_header_bytes.as_ref(),
-                KIB,
-                MIB,
-                64 * KIB,
-            ),
-            max_uri_bytes: typed.size("max-uri-bytes", self.max_uri_bytes.as_ref(), KIB, MIB, 16 * KIB),
-            header_timeout: typed.time("header-timeout", self.header_timeout.as_ref(), 10 * SECOND),
-            max_concurrent_streams: narrow(typed.count(
-                "max-concurrent-streams",
-                self.max_concurrent_streams.as_ref(),
-                1,
-                100_000,
-                100,
-            )),
-            stream_window: narrow(typed.size(
-                "stream-window",
-                self.stream_window.as_ref(),
-                16 * KIB,
-                64 * MIB,
-                64 * KIB,
-            )),
-            connection_window: narrow(typed.size(
-                "connection-window",
-                self.connection_window.as_ref(),
-                64 * KIB,
-                256 * MIB,
-                MIB,
-            )),
-            connect_timeout: typed.time("connect-timeout", self.connect_timeout.as_ref(), SECOND),
-            request_timeout: typed.time_or_none("request-timeout", self.request_timeout.as_ref()),
-            idle_timeout: typed.time("idle-timeout", self.idle_timeout.as_ref(), 3600 * SECOND),
-            max_connections: typed.maybe_count(
-                "max-connections",
-                self.max_connections.as_ref(),
-                1,
-                1_000_000,
-            ),
-            max_idle_upstreams: typed.count(
-                "max-idle-upstreams",
-                self.max_idle_upstreams.as_ref(),
-                0,
-                1_000,
-                16,
-            ),
-            max_baggage_bytes: typed.size(
-                "max-baggage-bytes",
-                self.max_baggage_bytes.as_ref(),
-                64,
-                MIB,
-                8 * KIB,
-            ),
-            max_baggage_members: typed.count(
-                "max-baggage-members",
-                self.max_baggage_members.as_ref(),
-                1,
-                10_000,
-                64,
-            ),
+            max_headers: typed.count("max-headers", self.max_headers, 1..=10_000).unwrap_or(100),
+            max_header_bytes: max_header_bytes.unwrap_or(64 * KIB),
+            max_uri_bytes: max_uri_bytes.unwrap_or(16 * KIB),
+            header_timeout: typed.time("header-timeout", self.header_timeout).unwrap_or(10 * SECOND),
+            max_concurrent_streams: max_streams.map_or(100, narrow),
+            stream_window: narrow(stream_window.unwrap_or(64 * KIB)),
+            connection_window: narrow(connection_window.unwrap_or(MIB)),
+            connect_timeout: typed.time("connect-timeout", self.connect_timeout).unwrap_or(SECOND),
+            request_timeout: typed
+                .time("request-timeout", self.request_timeout.filter(|time| time != "none")),
+            idle_timeout: typed.time("idle-timeout", self.idle_timeout).unwrap_or(3600 * SECOND),
+            max_connections: typed.count("max-connections", self.max_connections, 1..=1_000_000),
+            max_idle_upstreams: max_idle_upstreams.unwrap_or(16),
+            max_baggage_bytes: max_baggage_bytes.unwrap_or(8 * KIB),
+            max_baggage_members: max_baggage_members.unwrap_or(64),
         }
     }
 }
@@ -177,54 +139,35 @@ struct Typed<'a> {
 }
 
 impl Typed<'_> {
-    fn maybe_count(
-        &mut self,
-        flag: &str,
-        typed: Option<&String>,
-        least: usize,
-        most: usize,
-    ) -> Option<usize> {
-        let allowed = format!("a number from {least} to {most}");
-        let count: usize = self.faults.optional(flag, typed, &allowed)?;
-        if !(least..=most).contains(&count) {
-            self.faults.add(flag, count, format_args!("allowed: {allowed}"));
-        }
-        Some(count)
+    fn count(&mut self, flag: &str, typed: Option<String>, bounds: RangeInclusive<usize>) -> Option<usize> {
+        let allowed = format!("a number from {} to {}", bounds.start(), bounds.end());
+        let count = self.faults.optional(flag, typed.as_ref(), &allowed)?;
+        self.within(flag, count, bounds, &allowed)
     }
 
-    fn count(
-        &mut self,
-        flag: &str,
-        typed: Option<&String>,
-        least: usize,
-        most: usize,
-        default: usize,
-    ) -> usize {
-        self.maybe_count(flag, typed, least, most).unwrap_or(default)
-    }
-
-    fn size(
-        &mut self,
-        flag: &str,
-        typed: Option<&String>,
-        least: usize,
-        most: usize,
-        default: usize,
-    ) -> usize {
+    fn size(&mut self, flag: &str, typed: Option<String>, bounds: RangeInclusive<usize>) -> Option<usize> {
+        let (least, most) = (bounds.start(), bounds.end());
         let allowed = format!("bytes from {least} to {most}, or with KiB or MiB, for example 64KiB");
-        let Some(Bytes(size)) = self.faults.optional(flag, typed, &allowed) else { return default };
-        if !(least..=most).contains(&size) {
-            self.faults.add(flag, size, format_args!("allowed: {allowed}"));
+        let Bytes(size) = self.faults.optional(flag, typed.as_ref(), &allowed)?;
+        self.within(flag, size, bounds, &allowed)
+    }
+
+    fn within(
+        &mut self,
+        flag: &str,
+        value: usize,
+        bounds: RangeInclusive<usize>,
+        allowed: &str,
+    ) -> Option<usize> {
+        if bounds.contains(&value) {
+            return Some(value);
         }
-        size
+        self.faults.add(flag, value, format_args!("allowed: {allowed}"));
+        None
     }
 
-    fn time(&mut self, flag: &str, typed: Option<&String>, default: Duration) -> Duration {
-        self.faults.time(flag, typed).unwrap_or(default)
-    }
-
-    fn time_or_none(&mut self, flag: &str, typed: Option<&String>) -> Option<Duration> {
-        typed.filter(|text| *text != "none").and_then(|text| self.faults.time(flag, Some(text)))
+    fn time(&mut self, flag: &str, typed: Option<String>) -> Option<Duration> {
+        self.faults.time(flag, typed.as_ref())
     }
 }
 

@@ -18,37 +18,91 @@ const ADDRESS: &str = "IP:PORT, for example 127.0.0.1:15001 or [::1]:15001";
 #[command(next_help_heading = "Listeners")]
 pub(super) struct Flags {
     /// Takes connections for one fixed upstream; repeat together with --upstream for several pairs
-    #[arg(long, env = "BELLHOP_LISTEN", value_name = "IP:PORT", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "BELLHOP_LISTEN",
+        hide_env_values = true,
+        value_name = "IP:PORT",
+        value_delimiter = ','
+    )]
     listen: Vec<String>,
     /// The baseline of the --listen at the same place in the list; a name is resolved at each dial
-    #[arg(long, env = "BELLHOP_UPSTREAM", value_name = "HOST:PORT", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "BELLHOP_UPSTREAM",
+        hide_env_values = true,
+        value_name = "HOST:PORT",
+        value_delimiter = ','
+    )]
     upstream: Vec<String>,
     /// The destination that the --listen at the same place stands for [default: found by the upstream's name or address]
-    #[arg(long, env = "BELLHOP_DESTINATION", value_name = "SERVICE[.NS]:PORT", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "BELLHOP_DESTINATION",
+        hide_env_values = true,
+        value_name = "SERVICE[.NS]:PORT",
+        value_delimiter = ','
+    )]
     destination: Vec<String>,
     /// Runs on redirected traffic: without --outbound and --inbound, opens 127.0.0.1:15001, [::1]:15001,
     /// 0.0.0.0:15006 and [::]:15006 (`bellhop-proxy intercept` writes the rules)
-    #[arg(long, env = "BELLHOP_INTERCEPTED", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "BELLHOP_INTERCEPTED", hide_env_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     intercepted: Option<String>,
     /// Takes connections that were redirected on their way out of the workload
-    #[arg(long, env = "BELLHOP_OUTBOUND", value_name = "IP:PORT", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "BELLHOP_OUTBOUND",
+        hide_env_values = true,
+        value_name = "IP:PORT",
+        value_delimiter = ','
+    )]
     outbound: Vec<String>,
     /// Takes connections that were redirected on their way into the workload
-    #[arg(long, env = "BELLHOP_INBOUND", value_name = "IP:PORT", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "BELLHOP_INBOUND",
+        hide_env_values = true,
+        value_name = "IP:PORT",
+        value_delimiter = ','
+    )]
     inbound: Vec<String>,
     /// The workload's ports: an inbound connection to any other is refused [default: all]
-    #[arg(long, env = "BELLHOP_INBOUND_PORTS", value_name = "PORT,…", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "BELLHOP_INBOUND_PORTS",
+        hide_env_values = true,
+        value_name = "PORT,…",
+        value_delimiter = ','
+    )]
     inbound_ports: Vec<String>,
     /// Serves applications that know their proxy (HTTP_PROXY): absolute-form requests and CONNECT
-    #[arg(long, env = "BELLHOP_EXPLICIT", value_name = "IP:PORT", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "BELLHOP_EXPLICIT",
+        hide_env_values = true,
+        value_name = "IP:PORT",
+        value_delimiter = ','
+    )]
     explicit: Vec<String>,
     /// Callers that the explicit and outbound listeners serve besides loopback; needed to bind them anywhere else, since
     /// an open proxy lends its network position to everybody
-    #[arg(long, env = "BELLHOP_ALLOW_FROM", value_name = "CIDR,…", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "BELLHOP_ALLOW_FROM",
+        hide_env_values = true,
+        value_name = "CIDR,…",
+        value_delimiter = ','
+    )]
     allow_from: Vec<String>,
     /// Ports of destinations whose connections are passed byte for byte without a look inside; not needed for
     /// protocols in which the server speaks first, nor for TLS
-    #[arg(long, env = "BELLHOP_OPAQUE_PORTS", value_name = "PORT,…", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "BELLHOP_OPAQUE_PORTS",
+        hide_env_values = true,
+        value_name = "PORT,…",
+        value_delimiter = ','
+    )]
     opaque_ports: Vec<String>,
 }
 

@@ -11,29 +11,35 @@ use super::faults::Faults;
 #[command(next_help_heading = "Routes")]
 pub(super) struct Flags {
     /// Base URL of the control plane that routes are watched from, for example http://127.0.0.1:7070
-    #[arg(long, env = "BELLHOP_CONTROL", value_name = "URL")]
+    #[arg(long, env = "BELLHOP_CONTROL", hide_env_values = true, value_name = "URL")]
     control: Option<String>,
     /// Name of this proxy towards the control plane [default: host name and process id]
-    #[arg(long, env = "BELLHOP_PROXY_ID", value_name = "ID")]
+    #[arg(long, env = "BELLHOP_PROXY_ID", hide_env_values = true, value_name = "ID")]
     proxy_id: Option<String>,
     /// Name of the workload that this proxy stands beside
-    #[arg(long, env = "BELLHOP_WORKLOAD", value_name = "NAME")]
+    #[arg(long, env = "BELLHOP_WORKLOAD", hide_env_values = true, value_name = "NAME")]
     workload: Option<String>,
     /// Namespace of the workload; short service names are read in it [default: default]
-    #[arg(long, env = "BELLHOP_NAMESPACE", value_name = "NS")]
+    #[arg(long, env = "BELLHOP_NAMESPACE", hide_env_values = true, value_name = "NS")]
     namespace: Option<String>,
     /// File that keeps the last routes, so that a restart without a control plane loses none
-    #[arg(long, env = "BELLHOP_SNAPSHOT", value_name = "FILE")]
+    #[arg(long, env = "BELLHOP_SNAPSHOT", hide_env_values = true, value_name = "FILE")]
     snapshot: Option<String>,
     /// Stays unready until routes are loaded, instead of passing everything to the baseline after 2 s
-    #[arg(long, env = "BELLHOP_REQUIRE_ROUTES", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "BELLHOP_REQUIRE_ROUTES", hide_env_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     require_routes: Option<String>,
     /// Where a routing key rides, in order: baggage[=MEMBER], tracestate=MEMBER, ot-baggage=MEMBER, uberctx=MEMBER,
     /// header=NAME, query=NAME [default: baggage]
-    #[arg(long, env = "BELLHOP_CARRIERS", value_name = "CARRIER,…", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "BELLHOP_CARRIERS",
+        hide_env_values = true,
+        value_name = "CARRIER,…",
+        value_delimiter = ','
+    )]
     carriers: Vec<String>,
     /// Lets routes point at loopback addresses, which otherwise are this host's own affairs
-    #[arg(long, env = "BELLHOP_ALLOW_LOOPBACK_ENDPOINTS", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "BELLHOP_ALLOW_LOOPBACK_ENDPOINTS", hide_env_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     allow_loopback_endpoints: Option<String>,
 }
 

@@ -12,10 +12,10 @@ use super::faults::Faults;
 pub(super) struct Flags {
     /// What answers say in Proxy-Status: full (decision, reason, key, endpoint; towards this host alone), reason, or
     /// errors [default: full]
-    #[arg(long, env = "BELLHOP_PROXY_STATUS", value_name = "HOW")]
+    #[arg(long, env = "BELLHOP_PROXY_STATUS", hide_env_values = true, value_name = "HOW")]
     proxy_status: Option<String>,
     /// Which requests make a JSON line on standard output: off, keyed, all [default: keyed]
-    #[arg(long, env = "BELLHOP_ACCESS_LOG", value_name = "WHICH")]
+    #[arg(long, env = "BELLHOP_ACCESS_LOG", hide_env_values = true, value_name = "WHICH")]
     access_log: Option<String>,
 }
 

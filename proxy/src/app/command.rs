@@ -1,0 +1,134 @@
+//! The command line: from arguments to an exit code.
+
+use std::{
+    error::Error,
+    ffi::OsString,
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+};
+
+use super::{Running, start};
+use crate::{
+    config::{self, Config, LogFormat, Process},
+    drain::Phase,
+};
+
+/// Wrong usage (sysexits.h `EX_USAGE`).
+const EXIT_USAGE: u8 = 64;
+
+const ABOUT: &str = "Bellhop's data plane: runs beside a service, reads the routing key from each call's baggage, and \
+sends the call to the sandbox registered under that key, or else to the baseline.";
+
+const AFTER: &str = "\
+Every flag can be given by the environment variable named with it; the flag wins. Lists are separated by commas.
+
+Examples:
+  One service, no privileges:      bellhop-proxy --listen 127.0.0.1:9080 --upstream 127.0.0.1:8080 \\
+                                     --destination route:8080 --control http://127.0.0.1:7070
+  A workload's whole traffic:      bellhop-proxy intercept --proxy-uid 1337 && \\
+                                     setpriv --reuid 1337 bellhop-proxy --intercepted --control http://…
+  An application with HTTP_PROXY:  bellhop-proxy --explicit 127.0.0.1:3128 --control http://127.0.0.1:7070
+
+Signals: SIGTERM and SIGINT drain (unready, connections come to their end); a second one ends at once.
+Exit status: 0 drained; 1 cannot start, or ended by a second signal; 64 wrong usage.";
+
+#[derive(Debug, clap::Parser)]
+#[command(name = "bellhop-proxy", version, about = ABOUT, after_help = AFTER, max_term_width = 110)]
+struct Arguments {
+    #[command(flatten)]
+    flags: config::Flags,
+}
+
+/// Runs the program on `args`, the program's name first.
+#[must_use]
+pub fn main_from<I>(args: I) -> ExitCode
+where
+    I: IntoIterator<Item = OsString>,
+{
+    let parsed = Arguments::command()
+        .try_get_matches_from(args)
+        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    let arguments = match parsed {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Where it cannot be printed there is nobody to tell.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match arguments.flags.resolve() {
+        Ok(config) => run(config),
+        Err(faults) => {
+            eprintln!("bellhop-proxy: cannot start\n{faults}\nSee bellhop-proxy --help.");
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+fn run(config: Config) -> ExitCode {
+    log_to_stderr(&config.process);
+    let running = match start(config) {
+        Ok(running) => running,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn Error, "cannot start");
+            return ExitCode::FAILURE;
+        }
+    };
+    match serde_json::to_string(running.config()) {
+        Ok(config) => tracing::info!(addresses = ?running.addresses(), %config, "serving"),
+        Err(error) => tracing::error!(%error, "the effective configuration cannot be told"),
+    }
+    match until_the_end(&running) {
+        Ok(true) => {
+            tracing::info!("drained");
+            ExitCode::SUCCESS
+        }
+        Ok(false) => {
+            tracing::warn!("ended by a second signal");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            tracing::error!(%error, "cannot wait for signals");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Waits for signals or the end; whether the proxy came to its end by itself.
+fn until_the_end(running: &Running) -> io::Result<bool> {
+    runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut signals = 0;
+        while signals < 2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                () = running.shared.drain.reached(Phase::Ended) => return Ok(true),
+            }
+            signals += 1;
+            running.drain();
+        }
+        running.shared.advance(Phase::Ended);
+        Ok(false)
+    })
+}
+
+fn log_to_stderr(process: &Process) {
+    let log = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_max_level(process.log_level.filter())
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false);
+    // It fails where the program that this one is linked into logs already.
+    let _ = match process.log_format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+}

@@ -1,0 +1,28 @@
+//! The housekeeping thread: routes, admin and metrics live here, so that none of them ever delays a request.
+
+use std::{
+    io,
+    thread::{self, JoinHandle},
+};
+
+use tokio::runtime;
+
+use crate::{drain::Phase, shared::SharedRef};
+
+/// Parsing a large table and serving admin requests happen on it.
+const STACK_BYTES: usize = 1024 * 1024;
+
+/// Starts it. It ends with the proxy.
+///
+/// # Errors
+/// When the thread or its runtime cannot be had.
+pub(super) fn start(shared: SharedRef) -> io::Result<JoinHandle<()>> {
+    let runtime =
+        runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build()?;
+    let thread = thread::Builder::new().name("housekeeping".to_owned()).stack_size(STACK_BYTES);
+    thread.spawn(move || {
+        runtime.block_on(async {
+            shared.drain.reached(Phase::Ended).await;
+        });
+    })
+}
