@@ -1,0 +1,101 @@
+//! What one worker counts.
+
+use std::{cell::Cell, rc::Rc, sync::Arc};
+
+use crate::config::AccessLog as LogRequests;
+
+use super::{
+    access_log::AccessLog,
+    labels::{Because, DecisionKind, Dial, Listener, Mark, Protocol, Side, StatusClass, Tunnel},
+    tally::{Dimensions, Durations, Tally},
+};
+
+/// By what requests are counted.
+pub(crate) type RequestLabels = (Listener, Protocol, DecisionKind, Because, StatusClass);
+
+/// The numbers of one worker. Written by its thread alone, read by whoever scrapes.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Requests that have ended.
+    pub(crate) requests: Tally<RequestLabels>,
+    /// How long they took, from the head's last byte to the last byte of the answer.
+    pub(crate) durations: Durations<(Protocol, DecisionKind)>,
+    /// Requests under way.
+    pub(crate) in_flight: Tally<Protocol>,
+    /// Remarks beside decisions.
+    pub(crate) marks: Tally<Mark>,
+    /// Requests that were sent a second time.
+    pub(crate) retries: Tally<Side>,
+    /// Tunnels begun.
+    pub(crate) tunnels: Tally<Tunnel>,
+    /// Tunnels open.
+    pub(crate) tunnels_open: Tally<Tunnel>,
+    /// Dials to upstreams.
+    pub(crate) dials: Tally<(Side, Dial)>,
+    /// Upstream connections open.
+    pub(crate) upstreams_open: Tally<Side>,
+    /// Endpoints that were set aside for a while.
+    pub(crate) set_aside: Tally<()>,
+}
+
+/// A worker's access to telemetry: its counters, and the access log. One for each worker, lent to its connections.
+#[derive(Debug)]
+pub(crate) struct WorkerTelemetry {
+    counters: Arc<Counters>,
+    log: AccessLog,
+    /// Keeps this type on its thread: [`Counters`] have one writer.
+    _on_one_thread: Cell<()>,
+}
+
+impl WorkerTelemetry {
+    pub(super) fn new(counters: Arc<Counters>, log: AccessLog) -> Rc<Self> {
+        Rc::new(Self { counters, log, _on_one_thread: Cell::new(()) })
+    }
+
+    /// What this worker counts.
+    #[inline]
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(super) fn log(&self) -> &AccessLog {
+        &self.log
+    }
+
+    /// For which requests a line is written.
+    pub(crate) fn log_requests(&self) -> LogRequests {
+        self.log.requests()
+    }
+
+    /// Counts a tunnel, open until the guard drops.
+    pub(crate) fn tunnel(self: &Rc<Self>, what: Tunnel) -> Open<Tunnel> {
+        self.counters.tunnels.count(what);
+        Open::new(self, what, |counters| &counters.tunnels_open)
+    }
+
+    /// Counts an upstream connection, open until the guard drops. The dial is counted by [`Counters::dials`].
+    pub(crate) fn upstream(self: &Rc<Self>, side: Side) -> Open<Side> {
+        Open::new(self, side, |counters| &counters.upstreams_open)
+    }
+}
+
+/// Stands for something that is open. Dropping it takes it off its gauge.
+#[derive(Debug)]
+pub(crate) struct Open<D: Dimensions + Copy> {
+    telemetry: Rc<WorkerTelemetry>,
+    what: D,
+    gauge: fn(&Counters) -> &Tally<D>,
+}
+
+impl<D: Dimensions + Copy> Open<D> {
+    pub(super) fn new(telemetry: &Rc<WorkerTelemetry>, what: D, gauge: fn(&Counters) -> &Tally<D>) -> Self {
+        gauge(&telemetry.counters).count(what);
+        Self { telemetry: Rc::clone(telemetry), what, gauge }
+    }
+}
+
+impl<D: Dimensions + Copy> Drop for Open<D> {
+    fn drop(&mut self) {
+        (self.gauge)(&self.telemetry.counters).take_one(self.what);
+    }
+}
