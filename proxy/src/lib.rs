@@ -14,7 +14,9 @@ mod drain;
 mod http1;
 mod http2;
 mod listen;
+mod routes;
 mod shared;
+mod telemetry;
 mod tunnel;
 mod worker;
 

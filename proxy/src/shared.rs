@@ -2,12 +2,16 @@
 
 use std::{io, sync::Arc};
 
+use bellhop_api::DnsLabel;
+
 use crate::{
     config::Config,
     connection::Arrival,
     counters::Counters,
     drain::{Drain, Phase},
     listen::{OwnAddresses, Places},
+    routes::Tables,
+    telemetry::Telemetry,
 };
 
 /// Everything that outlives a connection. Requests read from it and never wait for it.
@@ -19,6 +23,10 @@ pub struct Shared {
     pub(crate) own: OwnAddresses,
     /// What happened to connections.
     pub(crate) counters: Counters,
+    /// The routes in force.
+    pub(crate) tables: Tables,
+    /// What is counted and logged of requests.
+    pub(crate) telemetry: Telemetry,
     /// How far the end of the proxy has come.
     pub(crate) drain: Drain,
     /// How many connections are held.
@@ -35,10 +43,15 @@ impl Shared {
     /// When no descriptor is left.
     pub(crate) fn new(config: Config) -> io::Result<Self> {
         let places = Places::new(config.limits.max_connections.unwrap_or(usize::MAX))?;
+        let namespace = config.routing.namespace.parse().unwrap_or_else(|_| DnsLabel::default_namespace());
+        let (workers, requests) = (config.process.workers, config.telemetry.access_log);
+        let telemetry = Telemetry::new(workers, requests, io::stdout());
         Ok(Self {
             config,
             own: OwnAddresses::default(),
             counters: Counters::default(),
+            tables: Tables::new(namespace),
+            telemetry,
             drain: Drain::default(),
             places: Arc::new(places),
         })

@@ -20,6 +20,7 @@ use crate::{
     counters::Event,
     drain::Phase,
     shared::SharedRef,
+    telemetry::WorkerTelemetry,
 };
 
 /// Request state lives on the heap, in tasks; a worker's stack carries calls alone.
@@ -30,6 +31,8 @@ const STACK_BYTES: usize = 1024 * 1024;
 pub(crate) struct Worker {
     /// What all threads share.
     pub(crate) shared: SharedRef,
+    /// What this worker counts and logs.
+    pub(crate) telemetry: Rc<WorkerTelemetry>,
 }
 
 /// The acceptor's end of a worker.
@@ -54,7 +57,7 @@ pub(crate) fn start(shared: SharedRef, number: usize) -> io::Result<(Handle, Thr
     runtime.enable_io().enable_time();
     let thread = thread::Builder::new().name(format!("worker-{number}")).stack_size(STACK_BYTES);
     let thread = thread.spawn(move || match runtime.build_local(runtime::LocalOptions::default()) {
-        Ok(runtime) => runtime.block_on(work(shared, arriving, held)),
+        Ok(runtime) => runtime.block_on(work(shared, number, arriving, held)),
         Err(error) => tracing::error!(%error, "a worker has no runtime"),
     })?;
     Ok((handle, thread))
@@ -76,8 +79,14 @@ impl Handle {
 }
 
 /// Ends with the proxy; what connections are left then are cut as the runtime is dropped.
-async fn work(shared: SharedRef, arriving: mpsc::UnboundedReceiver<Accepted>, held: Arc<AtomicUsize>) {
-    let worker = Rc::new(Worker { shared });
+async fn work(
+    shared: SharedRef,
+    number: usize,
+    arriving: mpsc::UnboundedReceiver<Accepted>,
+    held: Arc<AtomicUsize>,
+) {
+    let telemetry = shared.telemetry.worker(number);
+    let worker = Rc::new(Worker { shared, telemetry });
     tokio::select! {
         () = serve_all(&worker, arriving, held) => {}
         () = worker.shared.drain.reached(Phase::Ended) => {}

@@ -6,17 +6,25 @@ use std::sync::{
 };
 
 use arc_swap::{ArcSwap, Guard};
+use bellhop_api::DnsLabel;
 use bellhop_route::RouteTable;
 
 /// The table that requests read. Reading takes no lock; a list is swapped in whole.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tables {
     current: ArcSwap<RouteTable>,
-    loaded: AtomicBool,
     stale: AtomicBool,
 }
 
 impl Tables {
+    /// No table yet; `namespace` is the proxy's own.
+    pub(crate) fn new(namespace: DnsLabel) -> Self {
+        Self {
+            current: ArcSwap::from_pointee(RouteTable::unloaded(namespace)),
+            stale: AtomicBool::new(false),
+        }
+    }
+
     /// The table in force. Hold it for one decision, not longer.
     #[inline]
     pub(crate) fn current(&self) -> Guard<Arc<RouteTable>> {
@@ -26,7 +34,7 @@ impl Tables {
     /// Whether there ever was a table, from control or from a snapshot. Without one the reason is `no-table`.
     #[inline]
     pub(crate) fn loaded(&self) -> bool {
-        self.loaded.load(Relaxed)
+        self.current.load().loaded()
     }
 
     /// Whether control has not been heard for 15 s; a proxy that has no control is never stale.
@@ -38,7 +46,6 @@ impl Tables {
     /// Puts a whole table in force.
     pub(super) fn replace(&self, table: RouteTable) {
         self.current.store(Arc::new(table));
-        self.loaded.store(true, Relaxed);
     }
 
     /// Notes whether control is heard. Says whether that is news.
