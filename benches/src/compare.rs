@@ -39,7 +39,8 @@ pub struct Comparison {
 pub async fn run(options: cli::Compare) -> anyhow::Result<()> {
     let kinds = select(&options.common.peers);
     let kinds = install::present(&kinds, options.common.install).await?;
-    let workloads = if options.workloads.is_empty() { Workload::value_variants() } else { &options.workloads };
+    let workloads =
+        if options.workloads.is_empty() { Workload::value_variants() } else { &options.workloads };
     let mut comparison = Comparison {
         machine: Machine::look(&kinds),
         window_seconds: options.seconds,
@@ -99,6 +100,7 @@ fn rotated(peers: &[Peer], round: u32) -> impl Iterator<Item = &Peer> {
 
 /// Silent where standard error is no terminal.
 fn progress(points: usize) -> anyhow::Result<ProgressBar> {
-    let style = ProgressStyle::with_template("[{elapsed_precise} of about {duration_precise}] {pos}/{len} {msg}")?;
+    let style =
+        ProgressStyle::with_template("[{elapsed_precise} of about {duration_precise}] {pos}/{len} {msg}")?;
     Ok(ProgressBar::new(points as u64).with_style(style))
 }

@@ -75,7 +75,12 @@ pub async fn measure(peer: &Peer, workload: Workload, seconds: u64, stage: &Stag
     let output =
         tokio::time::timeout(deadline, child.wait_with_output()).await.context("the load does not end")??;
     let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "{} failed: {text}{}", program.display(), String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{} failed: {text}{}",
+        program.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
     let said = workload.read(&text)?;
     let served = after.served.since(before.served);
     check_versions(peer, workload, served)?;
@@ -95,7 +100,12 @@ fn check_versions(peer: &Peer, workload: Workload, served: Served) -> anyhow::Re
         bail!("{} served nothing under {}", peer.kind.name(), workload.name());
     }
     let wrong = if workload.keyed() || !peer.kind.routes() { served.baseline } else { served.sandbox };
-    ensure!(wrong == 0, "{} sent {wrong} requests of {} to the wrong version", peer.kind.name(), workload.name());
+    ensure!(
+        wrong == 0,
+        "{} sent {wrong} requests of {} to the wrong version",
+        peer.kind.name(),
+        workload.name()
+    );
     Ok(())
 }
 

@@ -45,12 +45,19 @@ impl Process {
     ///
     /// # Errors
     /// Where it cannot be started.
-    pub fn start(name: &str, core: usize, program: &Path, args: &[OsString], dir: &Path) -> anyhow::Result<Self> {
+    pub fn start(
+        name: &str,
+        core: usize,
+        program: &Path,
+        args: &[OsString],
+        dir: &Path,
+    ) -> anyhow::Result<Self> {
         let log = dir.join(format!("{name}.log"));
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = pinned(core, program);
         command.args(args).stdout(file.try_clone()?).stderr(file);
-        let child = command.spawn().with_context(|| format!("cannot start {name} ({})", program.display()))?;
+        let child =
+            command.spawn().with_context(|| format!("cannot start {name} ({})", program.display()))?;
         let pid = child.id().with_context(|| format!("{name} ended at once"))?;
         Ok(Self { name: name.to_owned(), child, pid, log })
     }

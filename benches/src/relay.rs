@@ -67,8 +67,10 @@ async fn dial(client: &TcpStream, target: SocketAddr) -> anyhow::Result<TcpStrea
 
 async fn relay_http1(client: TcpStream, target: SocketAddr) -> anyhow::Result<()> {
     let upstream = TokioIo::new(dial(&client, target).await?);
-    let (sender, connection) =
-        hyper::client::conn::http1::Builder::new().preserve_header_case(true).handshake::<_, Incoming>(upstream).await?;
+    let (sender, connection) = hyper::client::conn::http1::Builder::new()
+        .preserve_header_case(true)
+        .handshake::<_, Incoming>(upstream)
+        .await?;
     tokio::task::spawn_local(connection);
     // One request is in flight at a time: whoever finds the cell empty came after a failure.
     let sender = Rc::new(Cell::new(Some(sender)));

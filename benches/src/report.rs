@@ -13,6 +13,7 @@ use crate::{
         statistics::{Summary, ratio},
     },
     peers::Kind,
+    scale::Scaling,
 };
 
 /// Prints the comparison; writes it to `json` too, where given.
@@ -59,6 +60,46 @@ pub fn machine(machine: &Machine) -> String {
     )
 }
 
+/// Prints what `scale` measured; writes it to `json` too, where given.
+///
+/// # Errors
+/// Where that file or standard output cannot be written.
+pub fn scaling(scaling: &Scaling, json: Option<&Path>) -> anyhow::Result<()> {
+    let rows = scaling.peers.iter().map(|peer| {
+        vec![
+            peer.kind.name().to_owned(),
+            shown(Some(mib(peer.idle_kib)), 1),
+            shown(Some(mib(peer.busy_kib)), 1),
+            shown(peer.loaded_kib.map(mib), 1),
+            shown(Some(peer.connection_kib), 2),
+            shown(Some(peer.start_ms.median), 1),
+            shown(Some(peer.start_ms.high), 1),
+            shown(peer.binary_kib.map(mib), 1),
+        ]
+    });
+    let header = [
+        "peer",
+        "idle MiB",
+        "busy MiB",
+        "loaded MiB",
+        "KiB per idle connection",
+        "ready ms",
+        "slowest ms",
+        "binary MiB",
+    ];
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", machine(&scaling.machine))?;
+    writeln!(
+        out,
+        "PSS; busy: 64 HTTP/1 connections; loaded: {} sandboxes; idle connections: {}; starts: {}\n\n{}",
+        scaling.sandboxes,
+        scaling.connections,
+        scaling.starts,
+        markdown(&header, rows.collect())
+    )?;
+    write_json(scaling, json)
+}
+
 /// A Markdown table with numbers to the right.
 #[must_use]
 pub fn markdown(header: &[&str], rows: Vec<Vec<String>>) -> Table {
@@ -90,7 +131,11 @@ fn table(samples: &BTreeMap<Kind, Vec<Sample>>, reference: Kind) -> Table {
             shown(latency.map(|s| s.median), 0),
             shown(added, 0),
             shown(Summary::of(of_kind.iter().filter_map(|s| s.p99_us)).map(|s| s.median), 0),
-            of_kind.iter().filter_map(|s| s.pss_kib).max().map_or_else(String::new, |kib| format!("{:.1}", mib(kib))),
+            of_kind
+                .iter()
+                .filter_map(|s| s.pss_kib)
+                .max()
+                .map_or_else(String::new, |kib| format!("{:.1}", mib(kib))),
             of_kind.iter().map(|s| s.errors).sum::<u64>().to_string(),
         ]
     });
@@ -101,7 +146,6 @@ fn table(samples: &BTreeMap<Kind, Vec<Sample>>, reference: Kind) -> Table {
 
 /// KiB as MiB.
 #[must_use]
-
 pub fn mib(kib: u64) -> f64 {
     kib as f64 / 1024.0
 }

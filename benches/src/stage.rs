@@ -139,7 +139,8 @@ impl Stage {
         let programs = Programs::build(common, with_bellhop).await?;
         let dir = tempfile::Builder::new().prefix("bellhop-bench-").tempdir()?;
         let (backend, line) =
-            Process::start_and_read_line("backend", common.load_core, &programs.backend, &[], dir.path()).await?;
+            Process::start_and_read_line("backend", common.load_core, &programs.backend, &[], dir.path())
+                .await?;
         let [baseline, sandbox, counts] = ports(&line).context("the backend told no three ports")?;
         Ok(Self {
             baseline,
@@ -176,8 +177,10 @@ impl Stage {
 /// Ports of 127.0.0.1 as our programs print them, on one line.
 #[must_use]
 pub fn ports<const N: usize>(line: &str) -> Option<[SocketAddr; N]> {
-    let ports: Option<Vec<_>> =
-        line.split_whitespace().map(|p| Some(SocketAddr::from((Ipv4Addr::LOCALHOST, p.parse().ok()?)))).collect();
+    let ports: Option<Vec<_>> = line
+        .split_whitespace()
+        .map(|p| Some(SocketAddr::from((Ipv4Addr::LOCALHOST, p.parse().ok()?))))
+        .collect();
     ports?.try_into().ok()
 }
 

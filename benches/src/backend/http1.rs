@@ -101,10 +101,7 @@ mod tests {
     #[test]
     fn a_head_tells_its_length_its_body_and_whether_it_is_the_last() {
         let input = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\nConnection: close\r\n\r\nbo";
-        assert_eq!(
-            parse(input),
-            Ok(Some(Head { length: input.len() - 2, body_length: 7, close: true }))
-        );
+        assert_eq!(parse(input), Ok(Some(Head { length: input.len() - 2, body_length: 7, close: true })));
         assert_eq!(parse(&input[..20]), Ok(None));
         assert_eq!(parse(b"\0\r\n\r\n"), Err(()));
     }

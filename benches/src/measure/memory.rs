@@ -9,8 +9,8 @@ use anyhow::Context;
 /// # Errors
 /// Where the process is gone.
 pub fn pss_kib(pid: u32) -> anyhow::Result<u64> {
-    let text =
-        fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).with_context(|| format!("no process {pid}"))?;
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+        .with_context(|| format!("no process {pid}"))?;
     parse(&text).with_context(|| format!("unreadable smaps_rollup of {pid}"))
 }
 

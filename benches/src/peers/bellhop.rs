@@ -52,7 +52,13 @@ impl Bellhop {
     ///
     /// # Errors
     /// Where it cannot be started.
-    pub fn proxy(&self, stage: &Stage, name: &str, listen: SocketAddr, admin: SocketAddr) -> anyhow::Result<Process> {
+    pub fn proxy(
+        &self,
+        stage: &Stage,
+        name: &str,
+        listen: SocketAddr,
+        admin: SocketAddr,
+    ) -> anyhow::Result<Process> {
         let args = [
             ("--listen", listen.to_string()),
             ("--upstream", stage.baseline.to_string()),
@@ -121,6 +127,10 @@ async fn apply(
         .with_context(|| format!("control takes too long for sandbox {name}"))??;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
-    ensure!(status.is_success(), "control answered {status} to sandbox {name}: {}", String::from_utf8_lossy(&body));
+    ensure!(
+        status.is_success(),
+        "control answered {status} to sandbox {name}: {}",
+        String::from_utf8_lossy(&body)
+    );
     Ok(())
 }

@@ -66,7 +66,8 @@ fn listener(name: &str, address: SocketAddr) -> Value {
         }]},
         "route": {"cluster": format!("{name}-sandbox"), "timeout": "0s"}
     });
-    let rest = json!({"match": {"prefix": "/"}, "route": {"cluster": format!("{name}-baseline"), "timeout": "0s"}});
+    let rest =
+        json!({"match": {"prefix": "/"}, "route": {"cluster": format!("{name}-baseline"), "timeout": "0s"}});
     json!({
         "name": name,
         "address": socket(address),

@@ -9,7 +9,7 @@ use crate::{process, process::Process, stage::Stage};
 
 const GLOBAL: &str = "global
   nbthread 1
-  maxconn 20000
+  maxconn 9900
 defaults
   timeout connect 5s
   timeout client 1h
@@ -33,11 +33,8 @@ backend {name}-sandbox
 "
         )
     };
-    let config = format!(
-        "{GLOBAL}  mode http\n{}{}",
-        side("http1", http1, ""),
-        side("http2", http2, "proto h2")
-    );
+    let config =
+        format!("{GLOBAL}  mode http\n{}{}", side("http1", http1, ""), side("http2", http2, "proto h2"));
     start(stage, Kind::Haproxy, &config, http1, http2).await
 }
 
