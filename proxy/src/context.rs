@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use bellhop_route::{Carriers, HeadView, Keys, Place};
+use bellhop_route::{DECIDED_FIELD, HeadView, Keys, Place};
 
 use crate::{
     connection::{Arrival, Client},
     error::RequestError,
+    telemetry::Line,
 };
-
-/// The field that names the destinations which a proxy before this one has decided (DESIGN §3.7).
-pub(crate) const DECIDED: &str = "bellhop-decided";
 
 /// The small view of a request's head that both engines show.
 pub(crate) trait Head: HeadView {
@@ -32,7 +30,7 @@ pub(crate) struct RequestContext {
     /// The routing keys that it carries.
     pub(crate) keys: Keys,
     /// The values of `bellhop-decided`, joined by commas; absent where there is none.
-    pub(crate) already: Option<Box<str>>,
+    pub(crate) already: Option<Box<[u8]>>,
     /// In explicit mode, the request's own destination: `host:port`, lower case.
     pub(crate) authority: Option<Arc<str>>,
     /// Whether errors are told as gRPC does.
@@ -46,11 +44,7 @@ pub(crate) struct RequestContext {
 /// # Errors
 /// The caller's fault: an explicit request that names no destination.
 #[inline]
-pub(crate) fn read(
-    client: &Client,
-    carriers: &Carriers,
-    head: &impl Head,
-) -> Result<RequestContext, RequestError> {
+pub(crate) fn read(client: &Client, head: &impl Head) -> Result<RequestContext, RequestError> {
     let authority = match &client.arrival {
         Arrival::Explicit => Some(explicit_authority(head)?),
         Arrival::Outbound { .. }
@@ -59,7 +53,7 @@ pub(crate) fn read(
         | Arrival::Fixed(_) => None,
     };
     Ok(RequestContext {
-        keys: carriers.read(head),
+        keys: client.worker.shared.carriers.read(head),
         already: already_decided(head),
         authority,
         grpc: head.is_grpc(),
@@ -94,6 +88,15 @@ pub(crate) fn caller_is_local(client: &Client) -> bool {
     }
 }
 
+/// Adds what the head says to a line of the access log; the query stays out, it may hold secrets.
+pub(crate) fn describe(line: &mut Line, client: &Client, head: &impl Head) {
+    let path = head.path_and_query().split(|byte| *byte == b'?').next();
+    line.peer = Some(client.peer);
+    line.method = head.method().into();
+    line.authority = head.authority().unwrap_or_default().into();
+    line.path = path.unwrap_or_default().into();
+}
+
 /// Splits `host:port`; brackets of an IPv6 address are taken off.
 pub(crate) fn split_authority(authority: &str) -> Option<(&str, u16)> {
     let (host, port) = authority.rsplit_once(':')?;
@@ -125,18 +128,14 @@ fn explicit_authority(head: &impl Head) -> Result<Arc<str>, RequestError> {
 }
 
 #[inline]
-fn already_decided(head: &impl Head) -> Option<Box<str>> {
-    let mut all: Option<String> = None;
-    for (name, value) in head.headers() {
-        if name.len() == DECIDED.len() && name.eq_ignore_ascii_case(DECIDED.as_bytes()) {
-            let joined = all.get_or_insert_default();
-            if !joined.is_empty() {
-                joined.push(',');
-            }
-            joined.push_str(&String::from_utf8_lossy(value));
-        }
+fn already_decided(head: &impl Head) -> Option<Box<[u8]>> {
+    let mut values = head.values(DECIDED_FIELD);
+    let mut all = values.next()?.to_owned();
+    for value in values {
+        all.push(b',');
+        all.extend_from_slice(value);
     }
-    all.map(String::into_boxed_str)
+    Some(all.into_boxed_slice())
 }
 
 /// RFC 9110 §9.2.2.

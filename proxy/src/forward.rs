@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use bellhop_api::watch::EndpointProtocol;
-use bellhop_route::{Decision, Route, Verdict};
+use bellhop_route::{Decision, Reason, Route, Verdict};
 use smallvec::SmallVec;
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     endpoints::Choices,
     error::{ErrorKind, RequestError, Side},
     respond,
+    telemetry::RequestRecord,
 };
 
 /// Endpoints of one route that one request tries at most: a time-out each is as long as a caller should wait.
@@ -51,8 +52,8 @@ pub(crate) enum DecidedField {
     Keep,
     /// Taken off before the application.
     Remove,
-    /// Replaced by this value.
-    Set(String),
+    /// One more value, beside those that are there.
+    Add(Vec<u8>),
 }
 
 /// One attempt: where to, and what changes in the heads.
@@ -64,6 +65,20 @@ pub(crate) struct Attempt {
     pub(crate) decided: DecidedField,
     /// The member to append to the answer's `Proxy-Status`.
     pub(crate) proxy_status: Option<String>,
+    fell_back: bool,
+}
+
+impl Attempt {
+    /// Notes who is asked.
+    #[inline]
+    pub(crate) fn note(&self, record: &mut RequestRecord) {
+        if self.fell_back {
+            record.fell_back(Reason::Fallback);
+        }
+        if let Some(endpoint) = endpoint_of(self.target) {
+            record.describe(|line| line.endpoint = Some(endpoint));
+        }
+    }
 }
 
 /// The attempts of one request, in order.
@@ -102,7 +117,8 @@ impl<'a> Attempts<'a> {
             Verdict::Sandbox(route) if !self.fell_back => self.endpoint(route)?,
             Verdict::Sandbox(_) | Verdict::Baseline(_) => Target::Baseline,
         };
-        Ok(Attempt { target, decided: self.decided_field(target), proxy_status: self.evidence(target) })
+        let (decided, proxy_status) = (self.decided_field(target), self.evidence(target));
+        Ok(Attempt { target, decided, proxy_status, fell_back: self.fell_back })
     }
 
     /// Whether another attempt may follow one that ended in `error`.
@@ -123,11 +139,6 @@ impl<'a> Attempts<'a> {
         another || self.fell_back
     }
 
-    /// Whether the baseline answers in a sandbox's place.
-    pub(crate) fn fell_back(&self) -> bool {
-        self.fell_back
-    }
-
     fn endpoint(&self, route: &Route) -> Result<Target, RequestError> {
         let key = self.decision.key.as_ref();
         let endpoint = key.and_then(|key| self.choices.choose(key, route, &self.tried));
@@ -136,29 +147,27 @@ impl<'a> Attempts<'a> {
     }
 
     fn evidence(&self, target: Target) -> Option<String> {
-        let endpoint = match target {
-            Target::Baseline => None,
-            Target::Sandbox { endpoint, .. } => Some(endpoint),
-        };
-        respond::evidence(self.client, self.decision, self.fell_back, endpoint)
+        respond::evidence(self.client, self.decision, self.fell_back, endpoint_of(target))
     }
 
     /// Removed before the application, told to the next proxy (DESIGN §3.7).
     fn decided_field(&self, target: Target) -> DecidedField {
-        let already = self.context.already.as_deref();
         if target == Target::Baseline && matches!(self.client.arrival, Arrival::Inbound { .. }) {
-            return if already.is_some() { DecidedField::Remove } else { DecidedField::Keep };
+            return if self.context.already.is_some() { DecidedField::Remove } else { DecidedField::Keep };
         }
-        if !matches!(self.decision.verdict, Verdict::Sandbox(_)) {
+        if self.decision.decided.is_empty() {
             return DecidedField::Keep;
         }
-        let mut value = already.unwrap_or_default().to_owned();
-        for destination in &self.decision.decided {
-            if !value.is_empty() {
-                value.push_str(", ");
-            }
-            value.push_str(&destination.to_string());
-        }
-        DecidedField::Set(value)
+        let mut value = Vec::with_capacity(64);
+        let table = self.client.worker.shared.tables.current();
+        self.decision.decided.write(&table, endpoint_of(target), &mut value);
+        DecidedField::Add(value)
+    }
+}
+
+fn endpoint_of(target: Target) -> Option<SocketAddr> {
+    match target {
+        Target::Baseline => None,
+        Target::Sandbox { endpoint, .. } => Some(endpoint),
     }
 }

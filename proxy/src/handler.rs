@@ -9,6 +9,7 @@ use crate::{
     error::RequestError,
     forward::{Attempt, Attempts},
     respond::{self, Answer},
+    telemetry::RequestRecord,
 };
 
 /// One request in the hands of its engine.
@@ -16,38 +17,57 @@ pub(crate) trait Exchange {
     /// Its head.
     fn head(&self) -> impl Head + '_;
 
-    /// Sends it to one upstream, and the answer back; returns when both are over, with the answer's status.
+    /// Sends it to one upstream, and the answer back; returns when both are over. Notes the answer's status.
     ///
     /// # Errors
     /// The upstream could not be had or broke off. If something of its answer went on, the caller has been told by an
     /// abort.
-    async fn send(&mut self, context: &RequestContext, attempt: &Attempt) -> Result<u16, RequestError>;
+    async fn send(
+        &mut self,
+        context: &RequestContext,
+        attempt: &Attempt,
+        record: &mut RequestRecord,
+    ) -> Result<(), RequestError>;
 
     /// Gives the proxy's own answer, unless another one has begun.
-    async fn answer(&mut self, answer: Answer);
+    async fn answer(&mut self, record: &mut RequestRecord, answer: Answer);
 }
 
 /// Takes one request through its steps.
 #[inline]
-pub(crate) async fn handle<X: Exchange>(client: &Client, choices: &Choices, exchange: &mut X) {
+pub(crate) async fn handle<X: Exchange>(
+    client: &Client,
+    choices: &Choices,
+    mut record: RequestRecord,
+    exchange: &mut X,
+) {
     let context = context::read(client, &exchange.head());
     let context = match context {
         Ok(context) => context,
-        Err(error) => return exchange.answer(respond::answer(client, false, None, &error)).await,
+        Err(error) => {
+            let answer = respond::answer(client, false, None, &error);
+            record.refused(error.kind.reason());
+            return exchange.answer(&mut record, answer).await;
+        }
     };
     let decision = decide::decide(client, &context);
+    record.decided(&decision);
+    record.describe(|line| context::describe(line, client, &exchange.head()));
     let mut attempts = Attempts::new(client, choices, &context, &decision);
     let outcome = loop {
         let attempt = match attempts.next() {
             Ok(attempt) => attempt,
             Err(error) => break Err(error),
         };
-        match exchange.send(&context, &attempt).await {
+        attempt.note(&mut record);
+        match exchange.send(&context, &attempt, &mut record).await {
             Err(error) if attempts.continue_after(attempt.target, &error) => {}
             outcome => break outcome,
         }
     };
     if let Err(error) = outcome {
-        exchange.answer(respond::answer(client, context.grpc, Some(&decision), &error)).await;
+        let answer = respond::answer(client, context.grpc, Some(&decision), &error);
+        record.refused(error.kind.reason());
+        exchange.answer(&mut record, answer).await;
     }
 }

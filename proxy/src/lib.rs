@@ -5,19 +5,30 @@
 //! everything that is not HTTP.
 
 pub mod app;
+mod buffer;
 pub mod config;
 mod connection;
+mod context;
 mod counters;
+mod decide;
 mod detect;
+mod dial;
 mod dialling;
 mod drain;
+mod endpoints;
+mod error;
+mod forward;
+mod handler;
 mod http1;
 mod http2;
 mod listen;
+mod patrol;
+mod respond;
 mod routes;
 mod shared;
 mod telemetry;
 mod tunnel;
+mod upstream;
 mod worker;
 
 pub use config::Config;

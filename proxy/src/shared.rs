@@ -3,6 +3,7 @@
 use std::{io, sync::Arc};
 
 use bellhop_api::DnsLabel;
+use bellhop_route::Carriers;
 
 use crate::{
     config::Config,
@@ -19,6 +20,8 @@ use crate::{
 pub struct Shared {
     /// The effective configuration.
     pub(crate) config: Config,
+    /// Where a routing key rides.
+    pub(crate) carriers: Carriers,
     /// The addresses that this proxy itself listens on: never dialled.
     pub(crate) own: OwnAddresses,
     /// What happened to connections.
@@ -47,6 +50,7 @@ impl Shared {
         let (workers, requests) = (config.process.workers, config.telemetry.access_log);
         let telemetry = Telemetry::new(workers, requests, io::stdout());
         Ok(Self {
+            carriers: carriers(&config),
             config,
             own: OwnAddresses::default(),
             counters: Counters::default(),
@@ -69,4 +73,9 @@ impl Shared {
     pub(crate) fn has_route(&self, _arrival: &Arrival) -> bool {
         false
     }
+}
+
+/// The configuration has checked them.
+fn carriers(config: &Config) -> Carriers {
+    Carriers::new(config.routing.carriers.iter().filter_map(|carrier| carrier.parse().ok()))
 }

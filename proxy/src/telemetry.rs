@@ -18,6 +18,7 @@ use prometheus::{Encoder as _, TextEncoder, proto::MetricFamily};
 
 use self::{access_log::AccessLog, counters::Counters, scrape::Workers};
 pub(crate) use self::{
+    access_log::Line,
     counters::{Open, WorkerTelemetry},
     housekeeping::Housekeeping,
     labels::{Dial, Label, Listener, Protocol, Side, Tunnel},

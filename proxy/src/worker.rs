@@ -16,9 +16,12 @@ use std::{
 use tokio::{runtime, sync::mpsc};
 
 use crate::{
+    buffer::Buffers,
     connection::{self, Accepted},
     counters::Event,
     drain::Phase,
+    endpoints::Endpoints,
+    patrol::Patrol,
     shared::SharedRef,
     telemetry::WorkerTelemetry,
 };
@@ -33,6 +36,21 @@ pub(crate) struct Worker {
     pub(crate) shared: SharedRef,
     /// What this worker counts and logs.
     pub(crate) telemetry: Rc<WorkerTelemetry>,
+    /// Sandbox endpoints in use.
+    pub(crate) endpoints: Rc<Endpoints>,
+    /// Buffers that no connection holds.
+    pub(crate) buffers: Buffers,
+    /// The coarse clock that ends what takes too long.
+    pub(crate) patrol: Rc<Patrol>,
+}
+
+impl Worker {
+    /// Worker number `number`, without connections. Made on its own thread.
+    pub(crate) fn new(shared: SharedRef, number: usize) -> Self {
+        let telemetry = shared.telemetry.worker(number);
+        let (endpoints, patrol) = Default::default();
+        Self { shared, telemetry, endpoints, buffers: Buffers::default(), patrol }
+    }
 }
 
 /// The acceptor's end of a worker.
@@ -85,8 +103,7 @@ async fn work(
     arriving: mpsc::UnboundedReceiver<Accepted>,
     held: Arc<AtomicUsize>,
 ) {
-    let telemetry = shared.telemetry.worker(number);
-    let worker = Rc::new(Worker { shared, telemetry });
+    let worker = Rc::new(Worker::new(shared, number));
     tokio::select! {
         () = serve_all(&worker, arriving, held) => {}
         () = worker.shared.drain.reached(Phase::Ended) => {}

@@ -1,0 +1,137 @@
+//! The upstream connections that one client's HTTP/1 connection owns: one to the baseline and one to each sandbox
+//! endpoint in use (DESIGN §3.4). No answer can reach another client: nobody else has these sockets.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use smallvec::SmallVec;
+use tokio::net::TcpStream;
+
+/// Whom a connection leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Whither {
+    /// The baseline of the client's connection.
+    Baseline,
+    /// In explicit mode, the baseline of one authority.
+    Authority(Arc<str>),
+    /// A sandbox endpoint.
+    Endpoint(SocketAddr),
+}
+
+/// A connection to an upstream. No bytes of it are held: what comes while nothing is in flight is an offence.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    /// Whom it leads to.
+    pub(crate) whither: Whither,
+    /// The socket.
+    pub(crate) socket: TcpStream,
+    /// Whether it was dialled for the request that holds it.
+    pub(crate) fresh: bool,
+}
+
+/// What became of an idle upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Idle {
+    /// One that no longer matters ended; it was dropped.
+    Dropped,
+    /// The one that the client depends on ended.
+    Ended,
+    /// The one that the client depends on was reset.
+    Reset,
+    /// One spoke without having been asked.
+    Spoke,
+}
+
+/// The idle ones, least recently used first.
+#[derive(Debug)]
+pub(crate) struct Upstreams {
+    idle: SmallVec<[Upstream; 1]>,
+    /// Who gave the last answer; none before the first.
+    answered: Option<Whither>,
+    max_idle: usize,
+}
+
+impl Upstreams {
+    /// None yet; at most `max_idle` are kept besides the baseline.
+    pub(crate) fn new(max_idle: usize) -> Self {
+        Self { idle: SmallVec::new(), answered: None, max_idle }
+    }
+
+    /// Takes the connection to `whither`, if there is one.
+    #[inline]
+    pub(crate) fn take(&mut self, whither: &Whither) -> Option<Upstream> {
+        let at = self.idle.iter().position(|upstream| upstream.whither == *whither)?;
+        Some(self.idle.remove(at))
+    }
+
+    /// Keeps a connection for the next request; the least recently used goes where there are too many.
+    #[inline]
+    pub(crate) fn keep(&mut self, mut upstream: Upstream) {
+        upstream.fresh = false;
+        self.idle.push(upstream);
+        if self.idle.len() > self.max_idle + 1
+            && let Some(oldest) = self.idle.iter().position(|u| u.whither != Whither::Baseline)
+        {
+            self.idle.remove(oldest);
+        }
+    }
+
+    /// Notes who gave the last answer.
+    #[inline]
+    pub(crate) fn note_answer(&mut self, whither: &Whither) {
+        if self.answered.as_ref() != Some(whither) {
+            self.answered = Some(whither.clone());
+        }
+    }
+
+    /// Ready when something happened to an idle connection. Costs no system call while nothing does.
+    #[inline]
+    pub(crate) fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Idle> {
+        for at in 0..self.idle.len() {
+            let Some(upstream) = self.idle.get(at) else { break };
+            if upstream.socket.poll_read_ready(cx).is_pending() {
+                continue;
+            }
+            let Some(outcome) = look(upstream, cx) else { continue };
+            let depends = self.answered.as_ref().is_none_or(|whither| *whither == upstream.whither);
+            self.idle.remove(at);
+            return Poll::Ready(if depends || outcome == Idle::Spoke { outcome } else { Idle::Dropped });
+        }
+        Poll::Pending
+    }
+
+    /// Passes a client's reset on.
+    pub(crate) fn reset_all(&mut self) {
+        for upstream in self.idle.drain(..) {
+            reset(upstream.socket);
+        }
+    }
+}
+
+#[cold]
+fn look(upstream: &Upstream, cx: &mut Context<'_>) -> Option<Idle> {
+    let mut byte = [0];
+    loop {
+        match upstream.socket.try_read(&mut byte) {
+            Ok(0) => return Some(Idle::Ended),
+            Ok(_) => return Some(Idle::Spoke),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if upstream.socket.poll_read_ready(cx).is_pending() {
+                    return None;
+                }
+            }
+            Err(_) => return Some(Idle::Reset),
+        }
+    }
+}
+
+/// Ends a connection with a reset: its peer shall not take what came for whole.
+#[cold]
+pub(crate) fn reset(socket: TcpStream) {
+    // A socket that the peer has reset already takes no option any more; closing it is then all there is to do.
+    let _ = socket.set_zero_linger();
+}
