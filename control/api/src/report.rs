@@ -1,5 +1,5 @@
 //! What a proxy tells control: `POST /v1/proxies/ID`, at once after a change (at most five times a second), else every
-//! 10 s, and when an `ask` line comes.
+//! 10 s, and when an `ask` line comes. An ID is 1 to 253 of `[A-Za-z0-9._-]`, the same in the watch's `proxy=ID`.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! The watch: `GET /v1/routes?watch=true&since=TOKEN` streams one [`Event`] a line, as JSON.
+//! The watch: `GET /v1/routes?watch=true&since=TOKEN` streams one [`Event`] a line, as JSON. A proxy adds
+//! `proxy=ID`, the ID that it reports under, so that an [`Event::Ask`] reaches it on its own watch.
 //!
 //! A stream is: `reset` (only where `since` cannot be honoured exactly) with all units as `put`, one `synced`, then
 //! changes as they come, and a `bookmark` every 5 s. What a `reset` … `synced` list does not name is gone.
