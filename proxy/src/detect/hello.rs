@@ -46,13 +46,14 @@ impl<'a> Reader<'a> {
         if self.number(1)? != usize::from(CLIENT_HELLO) {
             return None;
         }
-        self.number(3)?;
+        let promised = self.number(3)?;
+        let whole = self.0.len() >= promised;
         const VERSION_AND_RANDOM: usize = 2 + 32;
         self.take(VERSION_AND_RANDOM)?;
         self.counted(1)?; // session id
         self.counted(2)?; // cipher suites
         self.counted(1)?; // compression methods
-        if self.0.is_empty() {
+        if self.0.is_empty() && whole {
             return Some(false);
         }
         let promised = self.number(2)?;
