@@ -105,3 +105,6 @@ impl Drop for Running {
         self.join_threads();
     }
 }
+
+#[cfg(test)]
+mod tests;

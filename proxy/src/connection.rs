@@ -3,6 +3,7 @@
 use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bellhop_api::Destination;
+use bellhop_route::Place;
 use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 
@@ -10,9 +11,7 @@ use crate::{
     counters::Event,
     detect::{self, Dialling, Protocol},
     drain::{self, Phase},
-    http1, http2,
-    listen::Place,
-    tunnel,
+    http1, http2, listen, tunnel,
     worker::Worker,
 };
 
@@ -41,6 +40,31 @@ pub(crate) enum Arrival {
     Fixed(Arc<FixedUpstream>),
 }
 
+impl Arrival {
+    /// Where the connection's requests are going; `None` in explicit mode, where each says so itself.
+    pub(crate) fn place(&self) -> Option<Place<'_>> {
+        match self {
+            Self::Outbound { original } => Some(Place::Dialled(*original)),
+            Self::Inbound { original } => Some(Place::Workload(*original)),
+            Self::Explicit => None,
+            Self::Connected { authority } => place_of(authority),
+            Self::Fixed(fixed) => match &fixed.destination {
+                Some(destination) => Some(Place::Named(destination)),
+                None => place_of(&fixed.upstream),
+            },
+        }
+    }
+}
+
+/// The place that an authority, `host:port`, names.
+pub(crate) fn place_of(authority: &str) -> Option<Place<'_>> {
+    if let Ok(address) = authority.parse() {
+        return Some(Place::Dialled(address));
+    }
+    let (host, port) = authority.rsplit_once(':')?;
+    Some(Place::Authority { host, port: port.parse().ok()? })
+}
+
 /// One pair of `--listen` and `--upstream`.
 #[derive(Debug)]
 pub(crate) struct FixedUpstream {
@@ -60,7 +84,7 @@ pub(crate) struct Client {
     /// The worker that the connection lives and dies on.
     pub(crate) worker: Rc<Worker>,
     /// How busy it is.
-    pub(crate) activity: Activity,
+    pub(crate) activity: Rc<Activity>,
 }
 
 /// The baseline's connection, dialled while the first client bytes were awaited.
@@ -123,7 +147,7 @@ pub(crate) struct Accepted {
     /// The caller's address.
     pub(crate) peer: SocketAddr,
     /// Its place under the connection limit.
-    pub(crate) place: Place,
+    pub(crate) place: listen::Place,
 }
 
 /// How busy a client's connection is, told by its engine. An HTTP/1 engine says when a request begins and when its
@@ -163,17 +187,19 @@ impl Activity {
 pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let Accepted { socket, arrival, peer, place: _place } = accepted;
     let Ok(socket) = TcpStream::from_std(socket) else { return };
-    let client = Rc::new(Client { arrival, peer, worker, activity: Activity::default() });
+    let client = Rc::new(Client { arrival, peer, worker, activity: Rc::default() });
     tokio::select! {
         biased;
-        () = converse(&client, socket, Baseline::NotDialled) => {}
+        () = converse(&client, socket, BytesMut::new(), Baseline::NotDialled) => {}
         why = rested_out(&client) => client.worker.shared.counters.count(why),
     }
 }
 
-/// Detection, then the engine. Also what follows a CONNECT that was answered.
-pub(crate) async fn converse(client: &Rc<Client>, socket: TcpStream, baseline: Baseline) {
-    let Some((protocol, detected)) = detect::detect(client, socket, baseline).await else { return };
+/// Detection, then the engine. Also for what follows a CONNECT that was answered; then its first bytes may be here.
+pub(crate) async fn converse(client: &Rc<Client>, socket: TcpStream, first: BytesMut, baseline: Baseline) {
+    let Some((protocol, detected)) = detect::detect(client, socket, first, baseline).await else { return };
+    #[cfg(test)]
+    assert_ne!(&*detected.first, PANIC, "asked for by a test");
     client.activity.begin();
     match protocol {
         Protocol::Http1 => http1::serve(Rc::clone(client), detected).await,
@@ -193,3 +219,7 @@ async fn rested_out(client: &Client) -> Event {
     client.activity.rested(drain::IDLE_GRACE).await;
     Event::DrainedIdle
 }
+
+/// The first bytes at which a test's connection panics.
+#[cfg(test)]
+pub(crate) const PANIC: &[u8] = b"\x01panic";

@@ -8,7 +8,14 @@ pub(crate) mod hello;
 pub(crate) mod line;
 pub(crate) mod settings;
 
-use std::{future::Future, io, pin::Pin, rc::Rc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
@@ -52,10 +59,11 @@ const SERVER_READ_BYTES: usize = 512;
 pub(crate) async fn detect(
     client: &Rc<Client>,
     socket: TcpStream,
+    first: BytesMut,
     start: Baseline,
 ) -> Option<(Protocol, Detected)> {
-    let mut watch = Watch::new(client, socket, start);
-    let protocol = match watch.decided_by_place() {
+    let mut watch = Watch::new(client, socket, first, start);
+    let protocol = match watch.begin().await {
         Some(protocol) => protocol,
         None => watch.run().await?,
     };
@@ -89,27 +97,34 @@ enum Next {
 }
 
 impl<'a> Watch<'a> {
-    fn new(client: &'a Rc<Client>, socket: TcpStream, start: Baseline) -> Self {
+    fn new(client: &'a Rc<Client>, socket: TcpStream, first: BytesMut, start: Baseline) -> Self {
         let baseline = match (start, &client.arrival) {
             (Baseline::NotDialled, Arrival::Explicit) => Baseline::NotDialled,
             (Baseline::NotDialled, _) => Baseline::Dialling(Box::pin(dialling::baseline(Rc::clone(client)))),
             (begun, _) => begun,
         };
-        let mut watch = Self {
+        Self {
             client,
             socket,
-            first: BytesMut::new(),
+            first,
             baseline,
             server_first: BytesMut::new(),
             held_back: false,
             judged_at: None,
             reset_at: None,
             began: None,
-        };
-        if matches!(watch.baseline, Baseline::Failed(_)) {
-            watch.dial_failed();
         }
-        watch
+    }
+
+    /// Begins the dial, so that the server's side loses no time to a client that has spoken already; then looks at what
+    /// is known before anything moves.
+    async fn begin(&mut self) -> Option<Protocol> {
+        if let Baseline::Dialling(dial) = &mut self.baseline
+            && let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(dial.as_mut().poll(cx))).await
+        {
+            self.dialled(done);
+        }
+        self.decided_by_place().or_else(|| if self.first.is_empty() { None } else { self.judge() })
     }
 
     /// A port that was declared opaque needs no look.
@@ -127,13 +142,8 @@ impl<'a> Watch<'a> {
         loop {
             let decided = match self.next().await {
                 Next::ClientReadable => self.read_client()?,
-                Next::Dialled(Ok(server)) => {
-                    self.baseline = Baseline::Connected(server);
-                    None
-                }
-                Next::Dialled(Err(error)) => {
-                    self.baseline = Baseline::Failed(error);
-                    self.dial_failed();
+                Next::Dialled(done) => {
+                    self.dialled(done);
                     None
                 }
                 Next::ServerReadable => self.read_server(),
@@ -177,18 +187,7 @@ impl<'a> Watch<'a> {
             } else {
                 line::classify_late(&self.first)
             })),
-            Ok(_) => {
-                let now = Instant::now();
-                let limit = self.client.worker.shared.config.limits.header_timeout;
-                let began = *self.began.get_or_insert(now);
-                self.judged_at = Some((now + QUIET).min(began + limit));
-                let decided = line::classify(&self.first);
-                Some(match decided {
-                    // An application that knows its proxy speaks HTTP; faults are told by the engine.
-                    Some(Protocol::Opaque) if self.is_explicit() => Some(Protocol::Http1),
-                    decided => decided,
-                })
-            }
+            Ok(_) => Some(self.judge()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(None),
             Err(_) => {
                 if let Baseline::Connected(server) = &self.baseline {
@@ -196,6 +195,19 @@ impl<'a> Watch<'a> {
                 }
                 None
             }
+        }
+    }
+
+    /// Judges the client's bytes so far.
+    fn judge(&mut self) -> Option<Protocol> {
+        let now = Instant::now();
+        let limit = self.client.worker.shared.config.limits.header_timeout;
+        let began = *self.began.get_or_insert(now);
+        self.judged_at = Some((now + QUIET).min(began + limit));
+        match line::classify(&self.first) {
+            // An application that knows its proxy speaks HTTP; faults are told by the engine.
+            Some(Protocol::Opaque) if self.is_explicit() => Some(Protocol::Http1),
+            decided => decided,
         }
     }
 
@@ -221,10 +233,16 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn dial_failed(&mut self) {
-        let routed = self.client.worker.shared.has_route(&self.client.arrival);
-        let grace = if routed { AFTER_FAILURE_ROUTED } else { AFTER_FAILURE };
-        self.reset_at = Some(Instant::now() + grace);
+    fn dialled(&mut self, done: io::Result<TcpStream>) {
+        self.baseline = match done {
+            Ok(server) => Baseline::Connected(server),
+            Err(error) => {
+                let routed = self.client.worker.shared.has_route(&self.client.arrival);
+                let grace = if routed { AFTER_FAILURE_ROUTED } else { AFTER_FAILURE };
+                self.reset_at = Some(Instant::now() + grace);
+                Baseline::Failed(error)
+            }
+        };
     }
 
     /// Outer `None`: nobody is left to wait for.
@@ -291,4 +309,4 @@ async fn server_moves(baseline: &mut Baseline, reads: bool) -> Next {
 pub(crate) type Dialling = Pin<Box<dyn Future<Output = io::Result<TcpStream>>>>;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

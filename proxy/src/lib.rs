@@ -17,6 +17,7 @@ mod dialling;
 mod drain;
 mod endpoints;
 mod error;
+mod explicit;
 mod forward;
 mod handler;
 mod http1;

@@ -70,8 +70,8 @@ impl Shared {
     }
 
     /// Whether a keyed request on such a connection could reach a sandbox.
-    pub(crate) fn has_route(&self, _arrival: &Arrival) -> bool {
-        false
+    pub(crate) fn has_route(&self, arrival: &Arrival) -> bool {
+        arrival.place().is_some_and(|place| self.tables.current().standing(&place).is_some())
     }
 }
 

@@ -1,6 +1,5 @@
-//! Detection: tables and properties of the pure parts, then real sockets on loopback.
+//! Detection: tables and properties of the pure parts; sockets are in `app::tests`.
 
-mod hello;
+pub(crate) mod hello;
 mod line;
 mod settings;
-mod sockets;

@@ -28,7 +28,8 @@ pub(crate) fn client_hello(extensions: &[(u16, &[u8])]) -> Vec<u8> {
     record
 }
 
-const NAME: &[u8] = b"\0\x08\0\0\x05route";
+/// A server name extension's body.
+pub(crate) const NAME: &[u8] = b"\0\x08\0\0\x05route";
 
 #[test]
 fn a_hello_says_whether_it_names_a_server() {

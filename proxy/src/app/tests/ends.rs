@@ -1,0 +1,168 @@
+//! Tunnels: bytes, ends and resets pass as they are.
+
+use std::{io::Write as _, net::Shutdown, thread};
+
+use super::*;
+
+/// A tunnel through a proxy: the client's and the server's end.
+fn tunnel(proxy: &Running, listener: &TcpListener) -> (TcpStream, TcpStream) {
+    let mut client = dial(proxy);
+    client.write_all(b"\x01").unwrap();
+    let mut server = accept(listener);
+    assert_eq!(read(&mut server, 1), b"\x01");
+    (client, server)
+}
+
+/// F16.
+#[test]
+fn an_end_from_either_side_is_passed_on_and_the_other_direction_goes_on() {
+    let (listener, address) = listener();
+    let proxy = proxy(address, &[]);
+    let (mut client, mut server) = tunnel(&proxy, &listener);
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(server.read(&mut [0; 1]).unwrap(), 0);
+    passes(&mut server, &mut client, b"still here");
+    drop(server);
+    assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+
+    let (mut client, mut server) = tunnel(&proxy, &listener);
+    server.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+    passes(&mut client, &mut server, b"still here");
+    drop(client);
+    assert_eq!(server.read(&mut [0; 1]).unwrap(), 0);
+    no_connections_are_left(&proxy);
+}
+
+/// F16.
+#[test]
+fn a_silent_client_that_half_closes_gets_what_the_server_says() {
+    let (listener, address) = listener();
+    let proxy = proxy(address, &[]);
+    let mut client = dial(&proxy);
+    let mut server = accept(&listener);
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(server.read(&mut [0; 1]).unwrap(), 0);
+    passes(&mut server, &mut client, b"goodbye");
+    drop((client, server));
+    no_connections_are_left(&proxy);
+}
+
+/// F16.
+#[test]
+fn a_reset_from_either_side_is_passed_on_as_a_reset() {
+    let (listener, address) = listener();
+    let proxy = proxy(address, &[]);
+    let (client, mut server) = tunnel(&proxy, &listener);
+    resets(&client);
+    drop(client);
+    assert!(is_reset(&mut server));
+
+    let (mut client, server) = tunnel(&proxy, &listener);
+    resets(&server);
+    drop(server);
+    assert!(is_reset(&mut client));
+    no_connections_are_left(&proxy);
+}
+
+/// F16: the direction in which the reset comes is not being read any more.
+#[test]
+fn a_reset_after_an_end_is_passed_on_too() {
+    let (listener, address) = listener();
+    let proxy = proxy(address, &[]);
+    let (client, mut server) = tunnel(&proxy, &listener);
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(server.read(&mut [0; 1]).unwrap(), 0);
+    resets(&client);
+    drop(client);
+    until("the server's end is reset", || server.write(b"x").is_err());
+    no_connections_are_left(&proxy);
+}
+
+/// F16: a client that resets before it said anything.
+#[test]
+fn a_reset_before_the_first_byte_is_passed_on() {
+    let (listener, address) = listener();
+    let proxy = proxy(address, &[]);
+    let client = dial(&proxy);
+    let mut server = accept(&listener);
+    resets(&client);
+    drop(client);
+    assert!(is_reset(&mut server));
+    no_connections_are_left(&proxy);
+}
+
+#[test]
+fn a_slow_reader_holds_its_sender_back_and_loses_nothing() {
+    const BYTES: usize = 32 * 1024 * 1024;
+    let (listener, address) = listener();
+    let proxy = proxy(address, &[]);
+    let (mut client, mut server) = tunnel(&proxy, &listener);
+    let pattern: Vec<u8> = (0..=250).cycle().take(BYTES).collect();
+    let expected = pattern.clone();
+    client.set_nonblocking(true).unwrap();
+    let mut sent = 0;
+    // Nobody reads: the sender is held back long before all is sent.
+    let mut quiet_since = Instant::now();
+    while quiet_since.elapsed() < Duration::from_millis(300) {
+        match client.write(&pattern[sent..]) {
+            Ok(written) => (sent, quiet_since) = (sent + written, Instant::now()),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+        }
+        thread::yield_now();
+    }
+    assert!(sent < BYTES, "all was taken though nobody read");
+    client.set_nonblocking(false).unwrap();
+    let sender = thread::spawn(move || {
+        client.write_all(&pattern[sent..]).unwrap();
+        client
+    });
+    assert!(read(&mut server, BYTES) == expected);
+    drop(sender.join().unwrap());
+    assert_eq!(server.read(&mut [0; 1]).unwrap(), 0);
+    drop(server);
+    no_connections_are_left(&proxy);
+    let carried = proxy.shared.counters.tunnelled_up.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(carried, BYTES as u64 + 1);
+}
+
+#[test]
+fn a_tunnel_in_which_nothing_moves_is_reset_after_the_idle_time_out() {
+    let (listener, address) = listener();
+    let proxy = proxy(address, &["--idle-timeout", "200ms"]);
+    let (mut client, mut server) = tunnel(&proxy, &listener);
+    assert!(is_reset(&mut client));
+    assert!(is_reset(&mut server));
+    counted(&proxy, Event::IdleTimeout, 1);
+}
+
+/// F11: what is open at the deadline is cut.
+#[test]
+fn an_open_tunnel_ends_at_the_drain_deadline() {
+    let (listener, address) = listener();
+    let proxy = proxy(address, &["--drain-timeout", "300ms"]);
+    let (mut client, mut server) = tunnel(&proxy, &listener);
+    proxy.drain();
+    passes(&mut client, &mut server, b"still served");
+    let began = Instant::now();
+    let counters = std::sync::Arc::clone(&proxy.shared);
+    proxy.join();
+    assert!(began.elapsed() < DEADLINE);
+    assert_eq!(counters.counters.of(Event::DrainCut), 1);
+    assert!(matches!(client.read(&mut [0; 1]), Ok(0) | Err(_)));
+    assert!(matches!(server.read(&mut [0; 1]), Ok(0) | Err(_)));
+}
+
+/// F11: a draining proxy still accepts while a connection is left, and ends with the last one.
+#[test]
+fn a_draining_proxy_accepts_until_its_last_connection_is_gone() {
+    let (listener, address) = listener();
+    let proxy = proxy(address, &[]);
+    let (client, server) = tunnel(&proxy, &listener);
+    proxy.drain();
+    let (mut late_client, mut late_server) = tunnel(&proxy, &listener);
+    drop((client, server));
+    passes(&mut late_client, &mut late_server, b"late");
+    drop((late_client, late_server));
+    proxy.join();
+}
