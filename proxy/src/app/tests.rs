@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// A proxy in front of `upstream`, with more `flags`.
 fn proxy(upstream: SocketAddr, flags: &[&str]) -> Running {
     let upstream = upstream.to_string();
-    let fixed = ["--listen", "127.0.0.1:0", "--upstream", &upstream, "--admin", "off", "--workers", "2"];
+    let fixed = ["--listen", "127.0.0.1:0", "--upstream", &upstream, "--admin", "off"];
     run(&[&fixed, flags].concat())
 }
 

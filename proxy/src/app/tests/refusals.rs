@@ -72,7 +72,7 @@ fn a_redirect_listener_that_is_dialled_directly_refuses() {
 /// B21: an explicit listener beyond loopback serves whom it was told to serve.
 #[test]
 fn callers_that_were_not_named_are_refused() {
-    let proxy = run(&["--explicit", "0.0.0.0:0", "--allow-from", "192.0.2.0/24", "--admin", "off"]);
+    let proxy = run(&["--explicit", "0.0.0.0:0", "--allow-from", "198.18.255.0/24", "--admin", "off"]);
     let port = proxy.addresses()[0].port();
     // Loopback callers are this host's own.
     let _own = TcpStream::connect(("127.0.0.1", port)).unwrap();
