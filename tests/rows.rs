@@ -1,0 +1,1 @@
+//! Keeps count of the rows of the fault and bad-input matrices.
