@@ -1,7 +1,14 @@
 //! Carriers: where in a request the key rides, and the ordered list of those that are looked at.
 
+mod list;
+mod members;
+mod plain;
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, str::FromStr};
 
+use self::members::{Grammar, Members};
 use crate::{HeadView, Keys};
 
 /// The baggage member that holds the key unless the configuration says otherwise.
@@ -105,15 +112,18 @@ impl Carrier {
         self.parts().1
     }
 
-    /// The field that it rides in, lower case; none for a query parameter.
-    fn field(&self) -> Option<Box<str>> {
+    fn reader(&self) -> Reader {
         match self {
-            Self::Baggage { .. } => Some("baggage".into()),
-            Self::TraceState { .. } => Some("tracestate".into()),
-            Self::OtBaggage { member } => Some(format!("ot-baggage-{member}").into()),
-            Self::Uberctx { member } => Some(format!("uberctx-{member}").into()),
-            Self::Header { name } => Some(name.clone()),
-            Self::Query { .. } => None,
+            Self::Baggage { member } => {
+                Reader::Members { field: "baggage", members: Members::new(member, Grammar::Baggage) }
+            }
+            Self::TraceState { member } => {
+                Reader::Members { field: "tracestate", members: Members::new(member, Grammar::TraceState) }
+            }
+            Self::OtBaggage { member } => Reader::Field { field: format!("ot-baggage-{member}").into() },
+            Self::Uberctx { member } => Reader::Field { field: format!("uberctx-{member}").into() },
+            Self::Header { name } => Reader::Field { field: name.clone() },
+            Self::Query { name } => Reader::Query { name: name.clone() },
         }
     }
 }
@@ -134,7 +144,14 @@ pub struct Carriers {
 #[derive(Debug, Clone)]
 struct Ready {
     carrier: Carrier,
-    field: Option<Box<str>>,
+    reader: Reader,
+}
+
+#[derive(Debug, Clone)]
+enum Reader {
+    Members { field: &'static str, members: Members },
+    Field { field: Box<str> },
+    Query { name: Box<str> },
 }
 
 /// Baggage alone, with the member `routing-key`.
@@ -145,9 +162,15 @@ impl Default for Carriers {
 }
 
 impl Carriers {
+    /// Bytes of one carrier that are examined, over all its values together. More than the 8,192 that every W3C Baggage
+    /// implementation must pass on are rare, and a reader without a bound is a gift to whoever wants to burn CPU.
+    pub const MAX_BYTES: usize = 8_192;
+    /// Members of a list carrier that are examined, over all its values together; empty ones count.
+    pub const MAX_MEMBERS: usize = 64;
+
     /// Carriers that are looked at in this order.
     pub fn new(carriers: impl IntoIterator<Item = Carrier>) -> Self {
-        let ready = |carrier: Carrier| Ready { field: carrier.field(), carrier };
+        let ready = |carrier: Carrier| Ready { reader: carrier.reader(), carrier };
         Self { list: carriers.into_iter().map(ready).collect() }
     }
 
@@ -158,13 +181,25 @@ impl Carriers {
 
     /// The fields that keys may ride in, lower case. A `Connection` field must name none of them.
     pub fn fields(&self) -> impl Iterator<Item = &str> {
-        self.list.iter().filter_map(|ready| ready.field.as_deref())
+        self.list.iter().filter_map(|ready| match &ready.reader {
+            Reader::Members { field, .. } => Some(*field),
+            Reader::Field { field } => Some(&**field),
+            Reader::Query { .. } => None,
+        })
     }
 
-    /// Finds the keys of a request. Allocates nothing where there is none.
+    /// Finds the keys of a request: carrier by carrier, value by value. Allocates nothing where there is none.
+    #[inline]
     pub fn read(&self, head: &(impl HeadView + ?Sized)) -> Keys {
-        let _ = head;
-        Keys::default()
+        let mut keys = Keys::default();
+        for ready in &self.list {
+            match &ready.reader {
+                Reader::Members { field, members } => members.read(head.values(field), &mut keys),
+                Reader::Field { field } => plain::read_fields(head.values(field), &mut keys),
+                Reader::Query { name } => plain::read_query(head.query(), name, &mut keys),
+            }
+        }
+        keys
     }
 }
 

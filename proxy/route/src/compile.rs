@@ -86,6 +86,23 @@ pub enum CompileError {
     GoneWithRoutes(RoutingKey),
 }
 
+impl KeyRoutes {
+    /// The route for `destination`, whatever its kind.
+    #[must_use]
+    pub fn route(&self, destination: &Destination) -> Option<&Arc<Route>> {
+        let found = self.routes.binary_search_by(|route| route.destination.cmp(destination)).ok()?;
+        self.routes.get(found)
+    }
+}
+
+impl Route {
+    /// Whether a request fares the same on either route.
+    #[must_use]
+    pub fn leads_as(&self, other: &Self) -> bool {
+        (&self.endpoints, self.fallback, self.protocol) == (&other.endpoints, other.fallback, other.protocol)
+    }
+}
+
 /// Abilities that a unit may require and that this version has. None exist yet.
 const ABILITIES: &[&str] = &[];
 

@@ -29,9 +29,29 @@ impl BuildHasher for Seeded {
 /// XXH3, each write seeded with what the writes before it gave.
 pub(crate) struct SeededHasher(u64);
 
+impl SeededHasher {
+    fn fold(&mut self, word: u64) {
+        let product = u128::from(self.0 ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = (product as u64) ^ ((product >> 64) as u64);
+    }
+}
+
 impl Hasher for SeededHasher {
     fn write(&mut self, bytes: &[u8]) {
         self.0 = xxh3_64_with_seed(bytes, self.0);
+    }
+
+    // Discriminants, lengths and ports: a folded multiplication is enough for a few bits.
+    fn write_u16(&mut self, word: u16) {
+        self.fold(u64::from(word));
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.fold(word as u64);
+    }
+
+    fn write_isize(&mut self, word: isize) {
+        self.fold(word.cast_unsigned() as u64);
     }
 
     // The byte that ends every `str`: one map holds one type, so that it separates nothing.

@@ -12,6 +12,7 @@ mod digest;
 mod hash;
 mod head;
 mod keys;
+mod name;
 mod place;
 pub mod plan;
 mod reason;

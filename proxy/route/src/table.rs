@@ -1,4 +1,12 @@
 //! The route table: what every key does, and which destinations an address or a name stands for.
+//!
+//! It stands on `dashmap`, so that readers never wait for one another and a writer holds up one shard for the time of one
+//! insertion. No guard of a map leaves this module; what is handed out is a clone of an `Arc`.
+
+mod services;
+mod standing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{
     Arc,
@@ -6,40 +14,21 @@ use std::sync::{
 };
 
 use bellhop_api::{
-    Destination, DnsLabel, RoutingKey,
-    watch::{Unit, UnitName},
+    DnsLabel, RoutingKey,
+    watch::{ServiceUnit, Unit, UnitName},
 };
 use dashmap::DashMap;
 
-use crate::{CompileError, Digest, KeyRoutes, Place, compile, hash::Seeded};
-
-/// What an address or a name stands for: destinations, sorted, each once, never none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
-    destinations: Box<[Destination]>,
-    text: Box<str>,
-}
-
-impl Standing {
-    /// The destinations.
-    #[must_use]
-    pub fn destinations(&self) -> &[Destination] {
-        &self.destinations
-    }
-
-    /// The destinations as `bellhop-decided` names them, joined by `, `.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-}
+use self::services::Services;
+pub use self::standing::Standing;
+use crate::{CompileError, Digest, KeyRoutes, Place, Route, compile, hash::Seeded};
 
 /// All that a proxy knows of keys and services. Shared between threads; a `put` of a key replaces all its routes as one
 /// unit, and no reader waits for another. Nothing that it returns holds a lock.
 #[derive(Debug)]
 pub struct RouteTable {
     loaded: bool,
-    namespace: DnsLabel,
+    services: Services,
     keys: DashMap<RoutingKey, Arc<KeyRoutes>, Seeded>,
     digest: AtomicU64,
     count: AtomicUsize,
@@ -64,7 +53,7 @@ impl TableBuilder {
         self.0.put(unit)
     }
 
-    /// Takes a unit out.
+    /// Takes a unit out; false where there was none.
     pub fn delete(&mut self, name: &UnitName) -> bool {
         self.0.delete(name)
     }
@@ -82,7 +71,7 @@ impl RouteTable {
     pub fn unloaded(namespace: DnsLabel) -> Self {
         Self {
             loaded: false,
-            namespace,
+            services: Services::new(namespace),
             keys: DashMap::with_hasher(Seeded::default()),
             digest: AtomicU64::new(0),
             count: AtomicUsize::new(0),
@@ -101,8 +90,11 @@ impl RouteTable {
     /// When the unit cannot be compiled; the table is then as it was.
     pub fn put(&self, unit: &Unit) -> Result<(), CompileError> {
         match unit {
-            Unit::Service(_) => Ok(()),
-            Unit::Key(unit) => compile(unit).map(|routes| {
+            Unit::Service(unit) => {
+                self.services.replace((unit.namespace.clone(), unit.name.clone()), Some(unit));
+            }
+            Unit::Key(unit) => {
+                let routes = self.intern(compile(unit)?);
                 let new = routes.digest;
                 match self.keys.insert(routes.key.clone(), Arc::new(routes)) {
                     Some(old) => self.fold(old.digest ^ new),
@@ -111,14 +103,17 @@ impl RouteTable {
                         self.fold(new);
                     }
                 }
-            }),
+            }
         }
+        Ok(())
     }
 
     /// Takes a unit out; false where there was none.
     pub fn delete(&self, name: &UnitName) -> bool {
         match name {
-            UnitName::Service { .. } => false,
+            UnitName::Service { namespace, name } => {
+                self.services.replace((namespace.clone(), name.clone()), None)
+            }
             UnitName::Key(key) => match self.keys.remove(key) {
                 Some((_, old)) => {
                     self.count.fetch_sub(1, Ordering::Relaxed);
@@ -134,16 +129,35 @@ impl RouteTable {
         self.digest.fetch_xor(change.0, Ordering::Relaxed);
     }
 
+    fn intern(&self, mut routes: KeyRoutes) -> KeyRoutes {
+        for route in &mut routes.routes {
+            let destination = self.services.intern(&route.destination);
+            *route = Arc::new(Route { destination, ..Route::clone(route) });
+        }
+        routes
+    }
+
     /// What a key does.
     #[must_use]
     pub fn key(&self, key: &str) -> Option<Arc<KeyRoutes>> {
         self.keys.get(key).map(|held| Arc::clone(&held))
     }
 
-    /// Every key, in no order, as they are held while this runs.
+    /// Looks at a key without taking a share of it. `look` runs under the lock of a shard and must not ask the table.
+    pub(crate) fn look_at<T>(&self, key: &str, look: impl FnOnce(&KeyRoutes) -> T) -> Option<T> {
+        self.keys.get(key).map(|held| look(&held))
+    }
+
+    /// Every key, in no order, each as it is held when this comes to it.
     #[must_use]
     pub fn keys(&self) -> Vec<Arc<KeyRoutes>> {
         self.keys.iter().map(|held| Arc::clone(held.value())).collect()
+    }
+
+    /// Every service, sorted by namespace and name.
+    #[must_use]
+    pub fn services(&self) -> Vec<Arc<ServiceUnit>> {
+        self.services.units()
     }
 
     /// How many keys are held.
@@ -164,10 +178,10 @@ impl RouteTable {
         Digest(self.digest.load(Ordering::Relaxed))
     }
 
-    /// What `place` stands for; none where it is no destination that some key overrides.
+    /// What `place` stands for; none where it is no destination that some key overrides. A [`Place::Named`] always stands
+    /// for its destination.
     #[must_use]
     pub fn standing(&self, place: &Place<'_>) -> Option<Arc<Standing>> {
-        let _ = (place, &self.namespace);
-        None
+        self.services.standing(place)
     }
 }
