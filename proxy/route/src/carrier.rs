@@ -114,12 +114,14 @@ impl Carrier {
 
     fn reader(&self) -> Reader {
         match self {
-            Self::Baggage { member } => {
-                Reader::Members { field: "baggage", members: Members::new(member, Grammar::Baggage) }
-            }
-            Self::TraceState { member } => {
-                Reader::Members { field: "tracestate", members: Members::new(member, Grammar::TraceState) }
-            }
+            Self::Baggage { member } => Reader::Members {
+                field: "baggage",
+                members: Box::new(Members::new(member, Grammar::Baggage)),
+            },
+            Self::TraceState { member } => Reader::Members {
+                field: "tracestate",
+                members: Box::new(Members::new(member, Grammar::TraceState)),
+            },
             Self::OtBaggage { member } => Reader::Field { field: format!("ot-baggage-{member}").into() },
             Self::Uberctx { member } => Reader::Field { field: format!("uberctx-{member}").into() },
             Self::Header { name } => Reader::Field { field: name.clone() },
@@ -149,7 +151,7 @@ struct Ready {
 
 #[derive(Debug, Clone)]
 enum Reader {
-    Members { field: &'static str, members: Members },
+    Members { field: &'static str, members: Box<Members> },
     Field { field: Box<str> },
     Query { name: Box<str> },
 }

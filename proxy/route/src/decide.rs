@@ -109,7 +109,7 @@ fn ask(table: &RouteTable, keys: &Keys, standing: Option<&Arc<Standing>>) -> Dec
             Answer::Route(route) => {
                 return Decision {
                     destination: Some(route.destination.clone()),
-                    decided: standing.map(|own| Decided::new(table, own, &route)).unwrap_or_default(),
+                    decided: standing.map(|own| Decided::new(Arc::clone(own))).unwrap_or_default(),
                     verdict: Verdict::Sandbox(route),
                     key: Some(known),
                     ..best

@@ -1,63 +1,46 @@
 //! The field by which one proxy tells the next what it has decided.
 
-use std::{fmt, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use bellhop_api::Destination;
-use smallvec::SmallVec;
 
-use crate::{Place, Route, RouteTable, Standing};
+use crate::{Place, RouteTable, Standing};
 
 /// The field that tells the next proxy what was decided.
 pub const DECIDED_FIELD: &str = "bellhop-decided";
 
-/// The names for [`DECIDED_FIELD`], written as its value. Empty unless a route decided. They are the destinations that
-/// were decided, and those that an endpoint of the route stands for as a workload: two services that override each other
-/// are then decided once, and not over and over. Values that a request carries already stay in front of them.
+/// The names for [`DECIDED_FIELD`]. Empty unless a route decided.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Decided(SmallVec<[Arc<Standing>; 2]>);
+pub struct Decided(Option<Arc<Standing>>);
 
 impl Decided {
-    pub(super) fn new(table: &RouteTable, own: &Arc<Standing>, route: &Route) -> Self {
-        let mut all = SmallVec::from_iter([Arc::clone(own)]);
-        for endpoint in &*route.endpoints {
-            if let Some(there) = table.standing(&Place::Workload(*endpoint))
-                && !all.contains(&there)
-            {
-                all.push(there);
-            }
-        }
-        Self(all)
+    pub(super) fn new(standing: Arc<Standing>) -> Self {
+        Self(Some(standing))
     }
 
     /// Whether there is nothing to say.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
-    /// The destinations, some of them perhaps twice.
-    pub fn iter(&self) -> impl Iterator<Item = &Destination> {
-        self.0.iter().flat_map(|standing| standing.destinations())
+    /// The destinations that were decided.
+    #[must_use]
+    pub fn destinations(&self) -> &[Destination] {
+        self.0.as_deref().map_or(&[], Standing::destinations)
     }
 
-    /// Appends the field's value to `out`.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        for (at, standing) in self.0.iter().enumerate() {
-            if at > 0 {
-                out.extend_from_slice(b", ");
-            }
-            out.extend_from_slice(standing.as_str().as_bytes());
+    /// Appends the field's value to `out`: the destinations that were decided, and those that the chosen endpoint's
+    /// address stands for as a workload, so that two services that override each other are decided once and not over and
+    /// over. `endpoint` is none where the fallback answers. Values that a request carries already stay in front.
+    pub fn write(&self, table: &RouteTable, endpoint: Option<SocketAddr>, out: &mut Vec<u8>) {
+        let Some(own) = &self.0 else { return };
+        out.extend_from_slice(own.as_str().as_bytes());
+        let there = endpoint.and_then(|endpoint| table.standing(&Place::Workload(endpoint)));
+        if let Some(there) = there.filter(|there| there != own) {
+            out.extend_from_slice(b", ");
+            out.extend_from_slice(there.as_str().as_bytes());
         }
-    }
-}
-
-impl fmt::Display for Decided {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, standing) in self.0.iter().enumerate() {
-            f.write_str(if at > 0 { ", " } else { "" })?;
-            f.write_str(standing.as_str())?;
-        }
-        Ok(())
     }
 }
 
