@@ -1,0 +1,256 @@
+//! One request and its answer between two HTTP/2 streams: heads, bodies, trailers, informational answers, resets.
+//!
+//! Both directions run at once and each is mirrored: what one side ends, cuts or refuses is ended, cut or refused on
+//! the other with the same reason, wherever that reason means the same there.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream, client::ResponseFuture, server::SendResponse};
+use http::response::Parts;
+
+use super::transfer::{Cut, Transfer};
+
+/// What an attempt came to.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The answer was passed on whole, or a reset was.
+    Answered,
+    /// The upstream's answer was cut after its head went on; the client's stream was reset.
+    CutAnswer,
+    /// The client went away; the upstream was told.
+    ClientGone,
+    /// The upstream says that it did nothing with the request: it may be sent again whatever its method.
+    Unprocessed,
+    /// The upstream reset the stream before it answered.
+    Reset(Reason),
+    /// The upstream's connection broke before it answered.
+    Broken(h2::Error),
+    /// What the upstream sent is no valid answer.
+    Invalid(h2::Error),
+}
+
+/// The client's half: the request's body and where the answer goes.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    /// The request's body.
+    pub(crate) body: RecvStream,
+    /// Where the answer goes.
+    pub(crate) respond: SendResponse<Bytes>,
+    upload: Transfer,
+    uploaded: bool,
+}
+
+impl Incoming {
+    /// A request whose body was not touched.
+    pub(crate) fn new(body: RecvStream, respond: SendResponse<Bytes>) -> Self {
+        let uploaded = body.is_end_stream();
+        Self { body, respond, upload: Transfer::replayable(), uploaded }
+    }
+
+    /// Whether the request has no body, or none any more.
+    pub(crate) fn is_bodiless(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    /// Makes the body ready to be sent once more, if all of it that went on is remembered.
+    pub(crate) fn rewind(&mut self, bodiless: bool) -> bool {
+        let possible = self.upload.rewind();
+        self.uploaded = bodiless;
+        possible
+    }
+
+    /// Ready when the client takes its request back, or its connection ends.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.respond.poll_reset(cx).map(drop)
+    }
+
+    /// Tells the client that the stream failed.
+    pub(crate) fn reset(&mut self, reason: Reason) {
+        self.respond.send_reset(reason);
+    }
+}
+
+/// The upstream's half, after the request's head was sent.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    /// Where the request's body goes.
+    pub(crate) body: SendStream<Bytes>,
+    /// The answer to come.
+    pub(crate) response: ResponseFuture,
+}
+
+#[derive(Debug)]
+enum Download {
+    Awaited,
+    Streaming(Box<(RecvStream, SendStream<Bytes>, Transfer)>),
+    Done,
+}
+
+/// Moves one request and its answer until both are over, or one of them is cut.
+///
+/// `on_head` may change the answer's head before it goes on.
+pub(crate) async fn run(incoming: &mut Incoming, outgoing: Outgoing, on_head: impl FnOnce(&mut Parts)) -> Outcome {
+    let mut exchange =
+        Exchange { incoming, outgoing, download: Download::Awaited, on_head: Some(on_head), upload_cut: None };
+    std::future::poll_fn(|cx| exchange.poll(cx)).await
+}
+
+struct Exchange<'a, F> {
+    incoming: &'a mut Incoming,
+    outgoing: Outgoing,
+    download: Download,
+    on_head: Option<F>,
+    /// The upstream wants no more of the request's body.
+    upload_cut: Option<Option<Reason>>,
+}
+
+impl<F: FnOnce(&mut Parts)> Exchange<'_, F> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        if let Some(outcome) = self.poll_upload(cx) {
+            return Poll::Ready(outcome);
+        }
+        if let Some(outcome) = self.poll_download(cx) {
+            return Poll::Ready(outcome);
+        }
+        if !matches!(self.download, Download::Done) {
+            return Poll::Pending;
+        }
+        match self.upload_cut {
+            // The upstream answered early and wants no more of the body (RFC 9113 §8.1).
+            Some(reason) => {
+                self.incoming.reset(reason.unwrap_or(Reason::CANCEL));
+                Poll::Ready(Outcome::Answered)
+            }
+            None if self.incoming.uploaded => Poll::Ready(Outcome::Answered),
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Option<Outcome> {
+        if self.incoming.uploaded || self.upload_cut.is_some() {
+            return None;
+        }
+        let Incoming { body, upload, uploaded, .. } = &mut *self.incoming;
+        match upload.poll(cx, body, &mut self.outgoing.body) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => *uploaded = true,
+            Poll::Ready(Err(Cut::Sink(reason))) => self.upload_cut = Some(reason),
+            Poll::Ready(Err(Cut::Source(error))) => {
+                self.outgoing.body.send_reset(passed_on(&error, Reason::CANCEL));
+                return Some(Outcome::ClientGone);
+            }
+        }
+        None
+    }
+
+    fn poll_download(&mut self, cx: &mut Context<'_>) -> Option<Outcome> {
+        if matches!(self.download, Download::Awaited) {
+            match self.poll_head(cx) {
+                Poll::Pending => {
+                    return match self.incoming.poll_gone(cx) {
+                        Poll::Pending => None,
+                        Poll::Ready(()) => Some(self.client_gone()),
+                    };
+                }
+                Poll::Ready(Err(outcome)) => return Some(outcome),
+                Poll::Ready(Ok(download)) => self.download = download,
+            }
+        }
+        if let Download::Streaming(streams) = &mut self.download {
+            let (from, to, transfer) = &mut **streams;
+            match transfer.poll(cx, from, to) {
+                Poll::Pending => return None,
+                Poll::Ready(Ok(())) => self.download = Download::Done,
+                Poll::Ready(Err(Cut::Sink(_))) => return Some(self.client_gone()),
+                Poll::Ready(Err(Cut::Source(error))) => {
+                    to.send_reset(cut_answer(&error));
+                    return Some(Outcome::CutAnswer);
+                }
+            }
+        }
+        None
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Download, Outcome>> {
+        loop {
+            match std::task::ready!(self.outgoing.response.poll_informational(cx)) {
+                Some(Ok(interim)) => {
+                    if self.incoming.respond.send_informational(interim).is_err() {
+                        return Poll::Ready(Err(self.client_gone()));
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(Err(failed(error))),
+                None => break,
+            }
+        }
+        let response = match std::task::ready!(Pin::new(&mut self.outgoing.response).poll(cx)) {
+            Ok(response) => response,
+            Err(error) => return Poll::Ready(Err(failed(error))),
+        };
+        self.incoming.upload.settle();
+        let (mut head, body) = response.into_parts();
+        if let Some(on_head) = self.on_head.take() {
+            on_head(&mut head);
+        }
+        let over = body.is_end_stream();
+        Poll::Ready(match self.incoming.respond.send_response(http::Response::from_parts(head, ()), over) {
+            Err(_) => Err(self.client_gone()),
+            Ok(_) if over => Ok(Download::Done),
+            Ok(to) => Ok(Download::Streaming(Box::new((body, to, Transfer::default())))),
+        })
+    }
+
+    fn client_gone(&mut self) -> Outcome {
+        self.outgoing.body.send_reset(Reason::CANCEL);
+        Outcome::ClientGone
+    }
+}
+
+/// Reads a failure that came before the answer's head.
+fn failed(error: h2::Error) -> Outcome {
+    let reason = error.reason();
+    match () {
+        () if error.is_go_away() && error.is_remote() => Outcome::Unprocessed,
+        () if error.is_reset() && error.is_remote() => match reason {
+            Some(Reason::REFUSED_STREAM) => Outcome::Unprocessed,
+            Some(reason) => Outcome::Reset(reason),
+            None => Outcome::Broken(error),
+        },
+        () if error.is_library() => Outcome::Invalid(error),
+        () => Outcome::Broken(error),
+    }
+}
+
+/// The reason with which a client learns that its answer was cut. Without an error the answer would look whole, and a
+/// refusal would promise that nothing was processed.
+pub(crate) fn cut_answer(error: &h2::Error) -> Reason {
+    match passed_on(error, Reason::INTERNAL_ERROR) {
+        Reason::NO_ERROR | Reason::REFUSED_STREAM => Reason::INTERNAL_ERROR,
+        reason => reason,
+    }
+}
+
+/// A stream's reset is passed on with its reason; what ends a whole connection is not the other connection's fault.
+fn passed_on(error: &h2::Error, otherwise: Reason) -> Reason {
+    match error.reason() {
+        Some(reason) if error.is_reset() && error.is_remote() => reason,
+        _ => otherwise,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_answer_never_looks_whole_and_never_promises_that_nothing_was_done() {
+        // `h2` builds such errors itself; one made from a bare reason stands for a connection's.
+        for reason in [Reason::NO_ERROR, Reason::REFUSED_STREAM, Reason::CANCEL] {
+            assert_eq!(cut_answer(&reason.into()), Reason::INTERNAL_ERROR);
+        }
+    }
+}

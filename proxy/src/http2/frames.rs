@@ -1,0 +1,173 @@
+//! What can be seen of HTTP/2 by reading frame headers alone (RFC 9113 §4.1) as they pass beneath the engine.
+//!
+//! The crate `h2` answers control frames by itself and tells nobody. The scanner sees them without copying a byte; the
+//! counter says when there are too many of them (MATRICES B11). Nothing here fails: bytes that are no frames give
+//! nonsense headers, and the engine above ends such a connection.
+
+use tokio::time::{Duration, Instant};
+
+/// Length of the client's connection preface, which precedes its first frame.
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+const HEADER_LENGTH: usize = 9;
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
+
+/// The nine bytes that begin every frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    /// Length of what follows the header.
+    pub(crate) length: usize,
+    /// Frame type.
+    pub(crate) kind: u8,
+    /// Flags, whose meaning depends on the type.
+    pub(crate) flags: u8,
+    /// Stream, 0 for the connection.
+    pub(crate) stream: u32,
+}
+
+impl FrameHeader {
+    fn parse(bytes: [u8; HEADER_LENGTH]) -> Self {
+        let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = bytes;
+        Self {
+            length: u32::from_be_bytes([0, l0, l1, l2]) as usize,
+            kind,
+            flags,
+            stream: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]),
+        }
+    }
+
+    /// Whether it carries part of a message: HEADERS, or DATA that is not idle chatter.
+    fn is_content(self) -> bool {
+        self.kind == HEADERS || (self.kind == DATA && (self.length > 0 || self.flags & END_STREAM != 0))
+    }
+
+    /// Whether it is a GOAWAY.
+    pub(crate) fn is_go_away(self) -> bool {
+        self.kind == GOAWAY
+    }
+}
+
+/// Follows one direction of a connection, in whatever pieces it arrives.
+#[derive(Debug)]
+pub(crate) struct FrameScanner {
+    /// Bytes still to come that are no header.
+    skip: usize,
+    partial: [u8; HEADER_LENGTH],
+    have: usize,
+}
+
+impl FrameScanner {
+    /// A scanner that begins after `skip` bytes.
+    pub(crate) fn after(skip: usize) -> Self {
+        Self { skip, partial: [0; HEADER_LENGTH], have: 0 }
+    }
+
+    /// Reports each header that `bytes` complete.
+    pub(crate) fn scan(&mut self, mut bytes: &[u8], mut seen: impl FnMut(FrameHeader)) {
+        loop {
+            let Some(rest) = bytes.get(self.skip..) else {
+                self.skip -= bytes.len();
+                return;
+            };
+            self.skip = 0;
+            bytes = rest;
+            let header = if let (0, Some((whole, rest))) = (self.have, bytes.split_first_chunk::<HEADER_LENGTH>()) {
+                bytes = rest;
+                *whole
+            } else {
+                for slot in self.partial.iter_mut().skip(self.have) {
+                    let Some((&first, rest)) = bytes.split_first() else { return };
+                    *slot = first;
+                    self.have += 1;
+                    bytes = rest;
+                }
+                self.have = 0;
+                self.partial
+            };
+            let header = FrameHeader::parse(header);
+            self.skip = header.length;
+            seen(header);
+        }
+    }
+}
+
+/// Control frames that one second may hold before their share is looked at.
+const CONTROL_FRAMES: usize = 10_000;
+/// The clock is read once for each so many of them.
+const STEP: u32 = 1_000;
+const STEPS: usize = CONTROL_FRAMES / STEP as usize;
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// Counts frames of both directions. More than 10,000 control frames within a second with fewer than a tenth as many
+/// HEADERS and DATA is a flood: a slow reader's honest WINDOW_UPDATEs come with the DATA that they answer.
+#[derive(Debug, Default)]
+pub(crate) struct FrameCounter {
+    control: u32,
+    content: u64,
+    /// When each of the last steps was full, and the content seen until then; oldest first from `next`.
+    steps: [Option<(Instant, u64)>; STEPS],
+    next: usize,
+}
+
+impl FrameCounter {
+    /// Takes one frame into account and says whether the connection is flooded.
+    pub(crate) fn count(&mut self, frame: FrameHeader) -> bool {
+        if frame.is_content() {
+            self.content += 1;
+            return false;
+        }
+        self.control += 1;
+        if self.control < STEP {
+            return false;
+        }
+        self.control = 0;
+        self.step(Instant::now())
+    }
+
+    fn step(&mut self, now: Instant) -> bool {
+        let Some(slot) = self.steps.get_mut(self.next) else { return false };
+        let oldest = slot.replace((now, self.content));
+        self.next = (self.next + 1) % STEPS;
+        oldest.is_some_and(|(at, content)| {
+            now.duration_since(at) <= WINDOW && (self.content - content) < (CONTROL_FRAMES / 10) as u64
+        })
+    }
+}
+
+/// Counts a peer's RST_STREAM against its HEADERS: requests that are opened only to be cancelled (rapid reset).
+#[derive(Debug, Default)]
+pub(crate) struct ResetCounter {
+    opened: u32,
+    reset: u32,
+    since: Option<Instant>,
+}
+
+/// Streams that a peer may cancel within a second before the share of cancelled ones is looked at.
+const RESETS: u32 = 1_000;
+
+impl ResetCounter {
+    /// Takes one frame of the peer into account and says whether it resets too many streams: more than 1,000 in a
+    /// second, nine tenths of all that it opened.
+    pub(crate) fn count(&mut self, frame: FrameHeader) -> bool {
+        match frame.kind {
+            HEADERS => self.opened = self.opened.saturating_add(1),
+            RST_STREAM => self.reset += 1,
+            _ => return false,
+        }
+        if self.reset < RESETS {
+            return false;
+        }
+        let now = Instant::now();
+        let quick = self.since.replace(now).is_some_and(|since| now.duration_since(since) <= WINDOW);
+        let flood = quick && self.reset >= self.opened / 10 * 9;
+        (self.opened, self.reset) = (0, 0);
+        flood
+    }
+}
+
+#[cfg(test)]
+mod tests;

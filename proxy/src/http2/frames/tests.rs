@@ -1,0 +1,89 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn frame(length: usize, kind: u8, flags: u8, stream: u32) -> Vec<u8> {
+    let mut bytes = (length as u32).to_be_bytes()[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(std::iter::repeat_n(0xff, length));
+    bytes
+}
+
+fn header(kind: u8) -> FrameHeader {
+    FrameHeader { length: 8, kind, flags: 0, stream: 1 }
+}
+
+proptest! {
+    #[test]
+    fn headers_are_found_however_the_bytes_are_split(
+        frames in prop::collection::vec((0usize..300, any::<u8>(), any::<u8>(), 0u32..1 << 31), 0..20),
+        cuts in prop::collection::vec(1usize..40, 1..200),
+    ) {
+        let mut bytes = PREFACE.to_vec();
+        for &(length, kind, flags, stream) in &frames {
+            bytes.extend(frame(length, kind, flags, stream));
+        }
+        let mut scanner = FrameScanner::after(PREFACE.len());
+        let mut seen = Vec::new();
+        let mut rest = &bytes[..];
+        for cut in cuts.iter().cycle() {
+            if rest.is_empty() { break; }
+            let (piece, tail) = rest.split_at((*cut).min(rest.len()));
+            scanner.scan(piece, |header| seen.push((header.length, header.kind, header.flags, header.stream)));
+            rest = tail;
+        }
+        prop_assert_eq!(seen, frames);
+    }
+
+    #[test]
+    fn any_bytes_are_scanned_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..2_000)) {
+        let mut counter = FrameCounter::default();
+        FrameScanner::after(0).scan(&bytes, |header| { counter.count(header); });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn b11_more_than_ten_thousand_control_frames_in_a_second_are_a_flood() {
+    let mut counter = FrameCounter::default();
+    let at = (1..=20_000).find(|_| counter.count(header(6)));
+    assert!(at.is_some_and(|at| (10_001..=11_000).contains(&at)), "{at:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn b12_control_frames_that_come_with_data_are_no_flood() {
+    let mut counter = FrameCounter::default();
+    for _ in 0..100_000 {
+        assert!(!counter.count(header(8)));
+        assert!(!counter.count(header(8)));
+        assert!(!counter.count(header(0)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn control_frames_spread_over_time_are_no_flood() {
+    let mut counter = FrameCounter::default();
+    for _ in 0..200 {
+        for _ in 0..900 {
+            assert!(!counter.count(header(6)));
+        }
+        tokio::time::advance(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn empty_data_counts_as_control() {
+    let mut counter = FrameCounter::default();
+    let empty = FrameHeader { length: 0, kind: 0, flags: 0, stream: 1 };
+    assert!((0..11_000).any(|_| counter.count(empty)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn b11_streams_opened_only_to_be_reset_are_a_flood() {
+    let mut counter = ResetCounter::default();
+    let flood = (0..3_000).any(|_| counter.count(header(1)) || counter.count(header(3)));
+    assert!(flood);
+    let mut counter = ResetCounter::default();
+    let honest = (0..30_000).any(|n| counter.count(header(1)) || (n % 3 == 0 && counter.count(header(3))));
+    assert!(!honest);
+}

@@ -1,0 +1,158 @@
+//! The socket as the engine sees it: bytes that were read before the engine began come first, and every frame is
+//! looked at as it passes, without being copied.
+
+use std::{
+    cell::Cell,
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::frames::{FrameCounter, FrameHeader, FrameScanner, PREFACE, ResetCounter};
+
+/// Which end of the connection the proxy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Towards a client: its preface is read.
+    Server,
+    /// Towards an upstream: the preface is written.
+    Client,
+}
+
+/// What the frames that passed have told.
+#[derive(Debug, Default)]
+pub(crate) struct Observed {
+    go_away: Cell<bool>,
+}
+
+impl Observed {
+    /// Whether the peer sent a GOAWAY.
+    pub(crate) fn go_away(&self) -> bool {
+        self.go_away.get()
+    }
+}
+
+/// A connection closed for its flood of control frames (MATRICES B11).
+#[derive(Debug, thiserror::Error)]
+#[error("too many HTTP/2 control frames")]
+pub(crate) struct Flood;
+
+/// A socket with bytes before it and a counter upon it. Its reads fail with [`Flood`] once there are too many control
+/// frames in either direction; `h2` then ends the connection.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    socket: TcpStream,
+    prefix: Bytes,
+    role: Role,
+    read: FrameScanner,
+    written: FrameScanner,
+    counter: FrameCounter,
+    resets: ResetCounter,
+    observed: Rc<Observed>,
+    flooded: bool,
+}
+
+impl Wire {
+    /// Puts `prefix`, read earlier from `socket`, before what is still to be read from it.
+    pub(crate) fn new(socket: TcpStream, prefix: Bytes, role: Role) -> Self {
+        let (inbound, outbound) = match role {
+            Role::Server => (PREFACE.len(), 0),
+            Role::Client => (0, PREFACE.len()),
+        };
+        Self {
+            socket,
+            prefix,
+            role,
+            read: FrameScanner::after(inbound),
+            written: FrameScanner::after(outbound),
+            counter: FrameCounter::default(),
+            resets: ResetCounter::default(),
+            observed: Rc::default(),
+            flooded: false,
+        }
+    }
+
+    /// What the frames that pass tell, also after the engine has taken the socket.
+    pub(crate) fn observed(&self) -> Rc<Observed> {
+        Rc::clone(&self.observed)
+    }
+
+    fn scan_read(&mut self, bytes: &[u8]) {
+        let Self { role, read, counter, resets, observed, flooded, .. } = self;
+        read.scan(bytes, |frame: FrameHeader| {
+            *flooded |= counter.count(frame);
+            match role {
+                Role::Server => *flooded |= resets.count(frame),
+                Role::Client if frame.is_go_away() => observed.go_away.set(true),
+                Role::Client => {}
+            }
+        });
+    }
+
+    fn scan_written(&mut self, bytes: &[u8]) {
+        let Self { written, counter, flooded, .. } = self;
+        written.scan(bytes, |frame| *flooded |= counter.count(frame));
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.flooded {
+            return Poll::Ready(Err(io::Error::other(Flood)));
+        }
+        let before = buf.filled().len();
+        if this.prefix.is_empty() {
+            std::task::ready!(Pin::new(&mut this.socket).poll_read(cx, buf))?;
+        } else {
+            let length = this.prefix.len().min(buf.remaining());
+            buf.put_slice(&this.prefix.split_to(length));
+        }
+        if let Some(new) = buf.filled().get(before..) {
+            this.scan_read(new);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = std::task::ready!(Pin::new(&mut self.socket).poll_write(cx, buf))?;
+        self.scan_written(buf.get(..written).unwrap_or_default());
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = std::task::ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, bufs))?;
+        let mut left = written;
+        for buf in bufs {
+            let length = buf.len().min(left);
+            self.scan_written(buf.get(..length).unwrap_or_default());
+            left -= length;
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
