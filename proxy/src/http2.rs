@@ -8,9 +8,11 @@
 //! It fails by stream wherever it can: a stream is reset, or answered with what went wrong. The connection ends by
 //! itself only for a peer that breaks the protocol or floods it (MATRICES B5, B11).
 
+mod attempt;
 mod door;
 mod exchange;
 mod frames;
+mod head;
 mod nursery;
 mod pool;
 mod settings;
@@ -19,7 +21,9 @@ mod transfer;
 mod upstream;
 mod wire;
 
-use std::{rc::Rc, time::Duration};
+use std::{rc::Rc, task::Poll, time::Duration};
+
+use bytes::Bytes;
 
 use crate::{
     connection::{Baseline, Client, Detected},
@@ -44,38 +48,58 @@ struct Engine {
     door: Door,
 }
 
+/// Futures of the engine hold the engine: whatever ends the connection has to let go of them.
+struct Household(Rc<Engine>);
+
+impl Drop for Household {
+    fn drop(&mut self) {
+        self.0.pool.clear();
+        self.0.cradle.clear();
+    }
+}
+
 /// Serves a client's connection to its end.
 pub(crate) async fn serve(client: Rc<Client>, from: Detected) {
-    let shared = Rc::clone(&client.worker);
-    let limits = &shared.shared.config.limits;
+    let limits = client.worker.shared.config.limits.clone();
     let wire = Wire::new(from.client, from.first.freeze(), Role::Server);
-    let accepting = tokio::time::timeout(limits.header_timeout, settings::accept(wire, limits));
+    let accepting = tokio::time::timeout(limits.header_timeout, settings::accept(wire, &limits));
     let Ok(Ok(connection)) = accepting.await else { return };
     let pool = Pool::new(limits.max_idle_upstreams);
-    let engine = Rc::new(Engine { client, pool, cradle: Cradle::default(), door: Door::default() });
+    let household = Household(Rc::new(Engine { client, pool, cradle: Cradle::default(), door: Door::default() }));
+    let engine = &household.0;
+    engine.take_over(from.baseline, from.server_first);
+    engine.cradle.add(door::open(Rc::clone(engine), connection));
+    engine.cradle.add({
+        let engine = Rc::clone(engine);
+        async move { engine.drained().await }
+    });
+    live(engine).await;
+}
+
+/// Polls everything until the client's connection has ended and its upstreams know.
+async fn live(engine: &Rc<Engine>) {
     let mut nursery = Nursery::default();
-    match from.baseline {
-        Baseline::Connected(socket) => engine.adopt(socket, from.server_first),
-        Baseline::Failed(error) => engine.pool.note_failure(error),
-        Baseline::NotDialled => {}
-    }
-    engine.cradle.add(door::open(Rc::clone(&engine), connection));
-    let draining = Rc::clone(&engine);
-    engine.cradle.add(async move { draining.drained().await });
-    std::future::poll_fn(|cx| {
-        if engine.door.is_shut() {
-            return std::task::Poll::Ready(());
-        }
-        nursery.poll(cx, &engine.cradle)
+    std::future::poll_fn(|cx| match nursery.poll(cx, &engine.cradle) {
+        Poll::Pending if !engine.door.is_shut() => Poll::Pending,
+        Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
     })
     .await;
     // The streams see that their client is gone and tell their upstreams; then these may close.
     engine.pool.clear();
-    let cradle = &engine.cradle;
-    let _ = tokio::time::timeout(FAREWELL, std::future::poll_fn(|cx| nursery.poll(cx, cradle))).await;
+    let ending = std::future::poll_fn(|cx| nursery.poll(cx, &engine.cradle));
+    let _ = tokio::time::timeout(FAREWELL, ending).await;
 }
 
 impl Engine {
+    /// Begins with what detection did about the baseline. A dial that failed is tried again by the first request that
+    /// needs it, as the client itself would.
+    fn take_over(self: &Rc<Self>, baseline: Baseline, first: Bytes) {
+        match baseline {
+            Baseline::Connected(socket) => self.adopt(socket, first),
+            Baseline::Failed(_) | Baseline::NotDialled => {}
+        }
+    }
+
     /// Tells the client to open no more streams, once the proxy drains.
     async fn drained(&self) {
         let drain = &self.client.worker.shared.drain;

@@ -95,7 +95,7 @@ enum Download {
 /// `on_head` may change the answer's head before it goes on.
 pub(crate) async fn run(incoming: &mut Incoming, outgoing: Outgoing, on_head: impl FnOnce(&mut Parts)) -> Outcome {
     let mut exchange =
-        Exchange { incoming, outgoing, download: Download::Awaited, on_head: Some(on_head), upload_cut: None };
+        Exchange { incoming, outgoing, download: Download::Awaited, on_head: Some(on_head), upload_cut: false };
     std::future::poll_fn(|cx| exchange.poll(cx)).await
 }
 
@@ -105,7 +105,7 @@ struct Exchange<'a, F> {
     download: Download,
     on_head: Option<F>,
     /// The upstream wants no more of the request's body.
-    upload_cut: Option<Option<Reason>>,
+    upload_cut: bool,
 }
 
 impl<F: FnOnce(&mut Parts)> Exchange<'_, F> {
@@ -119,26 +119,20 @@ impl<F: FnOnce(&mut Parts)> Exchange<'_, F> {
         if !matches!(self.download, Download::Done) {
             return Poll::Pending;
         }
-        match self.upload_cut {
-            // The upstream answered early and wants no more of the body (RFC 9113 §8.1).
-            Some(reason) => {
-                self.incoming.reset(reason.unwrap_or(Reason::CANCEL));
-                Poll::Ready(Outcome::Answered)
-            }
-            None if self.incoming.uploaded => Poll::Ready(Outcome::Answered),
-            None => Poll::Pending,
-        }
+        // An upstream that answered may want no more of the body (RFC 9113 §8.1). Dropping the stream tells the client
+        // so once the answer is out; a reset by hand would overtake it.
+        if self.upload_cut || self.incoming.uploaded { Poll::Ready(Outcome::Answered) } else { Poll::Pending }
     }
 
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Option<Outcome> {
-        if self.incoming.uploaded || self.upload_cut.is_some() {
+        if self.incoming.uploaded || self.upload_cut {
             return None;
         }
         let Incoming { body, upload, uploaded, .. } = &mut *self.incoming;
         match upload.poll(cx, body, &mut self.outgoing.body) {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => *uploaded = true,
-            Poll::Ready(Err(Cut::Sink(reason))) => self.upload_cut = Some(reason),
+            Poll::Ready(Err(Cut::Sink)) => self.upload_cut = true,
             Poll::Ready(Err(Cut::Source(error))) => {
                 self.outgoing.body.send_reset(passed_on(&error, Reason::CANCEL));
                 return Some(Outcome::ClientGone);
@@ -165,7 +159,7 @@ impl<F: FnOnce(&mut Parts)> Exchange<'_, F> {
             match transfer.poll(cx, from, to) {
                 Poll::Pending => return None,
                 Poll::Ready(Ok(())) => self.download = Download::Done,
-                Poll::Ready(Err(Cut::Sink(_))) => return Some(self.client_gone()),
+                Poll::Ready(Err(Cut::Sink)) => return Some(self.client_gone()),
                 Poll::Ready(Err(Cut::Source(error))) => {
                     to.send_reset(cut_answer(&error));
                     return Some(Outcome::CutAnswer);

@@ -25,6 +25,12 @@ impl Cradle {
     pub(crate) fn add(&self, future: impl Future<Output = ()> + 'static) {
         self.fresh.borrow_mut().push(Box::pin(future));
     }
+
+    /// Drops what was handed over and not yet taken.
+    pub(crate) fn clear(&self) {
+        let fresh = std::mem::take(&mut *self.fresh.borrow_mut());
+        drop(fresh);
+    }
 }
 
 impl std::fmt::Debug for Cradle {

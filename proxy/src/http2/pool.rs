@@ -35,7 +35,8 @@ pub(crate) enum Whither {
 }
 
 impl Whither {
-    fn side(&self) -> Side {
+    /// The side that errors of its connections belong to.
+    pub(crate) fn side(&self) -> Side {
         match self {
             Self::Baseline(_) => Side::Baseline,
             Self::Endpoint(_) => Side::Sandbox,
@@ -130,8 +131,7 @@ impl Pool {
         Some(entry.slot.clone())
     }
 
-    fn insert(&self, whither: Whither, slot: Slot) -> u64 {
-        let number = self.tick();
+    fn insert(&self, number: u64, whither: Whither, slot: Slot) {
         let mut entries = self.entries.borrow_mut();
         entries.retain(|entry| entry.whither != whither && !entry.is_dead());
         entries.push(Entry { number, whither, slot, used: number });
@@ -140,7 +140,6 @@ impl Pool {
             let oldest = entries.iter().filter(idle).min_by_key(|entry| entry.used).map(|entry| entry.number);
             entries.retain(|entry| Some(entry.number) != oldest);
         }
-        number
     }
 
     fn settle(&self, number: u64, begun: &Begun) {
@@ -200,7 +199,7 @@ impl Engine {
         F: Future<Output = Result<(TcpStream, Bytes), RequestError>> + 'static,
     {
         let engine = Rc::clone(self);
-        let number = self.pool.tick() + 1;
+        let number = self.pool.tick();
         let side = whither.side();
         let begun = async move {
             let begun = match dial.await {
@@ -212,8 +211,7 @@ impl Engine {
             begun
         };
         let beginning = begun.boxed_local().shared();
-        let inserted = self.pool.insert(whither, Slot::Beginning(beginning.clone()));
-        debug_assert_eq!(inserted, number, "the clock ticks once for each entry");
+        self.pool.insert(number, whither, Slot::Beginning(beginning.clone()));
         // Polled also when nobody waits for it any more: the next request will want it.
         self.cradle.add(beginning.clone().map(drop));
         beginning

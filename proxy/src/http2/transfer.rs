@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{RecvStream, SendStream};
 
 /// How much of a request's body is remembered until its answer begins, so that a stream which the upstream refused
 /// unprocessed can be sent again.
@@ -21,8 +21,8 @@ const REPLAYED: usize = 16 * 1024;
 pub(crate) enum Cut {
     /// The one who sent it.
     Source(h2::Error),
-    /// The one who was to receive it, with its reason where it gave one.
-    Sink(Option<Reason>),
+    /// The one who was to receive it.
+    Sink,
 }
 
 /// The state of one body.
@@ -112,8 +112,7 @@ impl Transfer {
         if capacity == 0 {
             capacity = match ready!(to.poll_capacity(cx)) {
                 Some(Ok(capacity)) => capacity,
-                Some(Err(_)) => return Poll::Ready(Err(Cut::Sink(None))),
-                None => return Poll::Ready(Err(Cut::Sink(reset_reason(cx, to)))),
+                Some(Err(_)) | None => return Poll::Ready(Err(Cut::Sink)),
             };
         }
         let length = capacity.min(chunk.data.len());
@@ -124,7 +123,7 @@ impl Transfer {
         }
         self.remember(&data);
         let last = self.read_all && self.ahead.is_empty();
-        to.send_data(data, last).map_err(|e| Cut::Sink(e.reason()))?;
+        to.send_data(data, last).map_err(|_| Cut::Sink)?;
         if counted {
             // Fails only where more is released than was received.
             let _ = from.flow_control().release_capacity(length);
@@ -153,7 +152,7 @@ impl Transfer {
         match ready!(from.poll_trailers(cx)).map_err(Cut::Source)? {
             Some(trailers) => {
                 self.sent = None;
-                Poll::Ready(to.send_trailers(trailers).map_err(|e| Cut::Sink(e.reason())))
+                Poll::Ready(to.send_trailers(trailers).map_err(|_| Cut::Sink))
             }
             None => {
                 self.read_all = true;
@@ -164,18 +163,11 @@ impl Transfer {
 
     fn end(&mut self, to: &mut SendStream<Bytes>) -> Result<(), Cut> {
         self.end_sent = true;
-        to.send_data(Bytes::new(), true).map_err(|e| Cut::Sink(e.reason()))
+        to.send_data(Bytes::new(), true).map_err(|_| Cut::Sink)
     }
 }
 
 /// Waits for the receiver to break off.
 fn poll_cut(cx: &mut Context<'_>, to: &mut SendStream<Bytes>) -> Poll<Cut> {
-    to.poll_reset(cx).map(|reset| Cut::Sink(reset.ok()))
-}
-
-fn reset_reason(cx: &mut Context<'_>, to: &mut SendStream<Bytes>) -> Option<Reason> {
-    match to.poll_reset(cx) {
-        Poll::Ready(Ok(reason)) => Some(reason),
-        Poll::Ready(Err(_)) | Poll::Pending => None,
-    }
+    to.poll_reset(cx).map(|_| Cut::Sink)
 }

@@ -1,0 +1,9 @@
+//! The HTTP/2 engine over loopback, between real peers: `h2` on both sides, or raw bytes where a peer misbehaves.
+//! Row numbers are those of the project's tables of faults (F) and bad input (B).
+
+mod bodies;
+mod floods;
+mod goaway;
+mod messages;
+mod peer;
+mod resets;
