@@ -9,6 +9,7 @@
 //! itself only for a peer that breaks the protocol or floods it (MATRICES B5, B11).
 
 mod attempt;
+mod dial;
 mod door;
 mod exchange;
 mod frames;
@@ -28,6 +29,7 @@ use bytes::Bytes;
 use crate::{
     connection::{Baseline, Client, Detected},
     drain::Phase,
+    endpoints::Choices,
     http2::{
         door::Door,
         nursery::{Cradle, Nursery},
@@ -43,6 +45,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Engine {
     client: Rc<Client>,
+    /// Which endpoint each key's requests go to.
+    choices: Choices,
     pool: Pool,
     cradle: Cradle,
     door: Door,
@@ -65,7 +69,9 @@ pub(crate) async fn serve(client: Rc<Client>, from: Detected) {
     let accepting = tokio::time::timeout(limits.header_timeout, settings::accept(wire, &limits));
     let Ok(Ok(connection)) = accepting.await else { return };
     let pool = Pool::new(limits.max_idle_upstreams);
-    let household = Household(Rc::new(Engine { client, pool, cradle: Cradle::default(), door: Door::default() }));
+    let choices = Choices::new(&client.worker.endpoints);
+    let (cradle, door) = (Cradle::default(), Door::default());
+    let household = Household(Rc::new(Engine { client, choices, pool, cradle, door }));
     let engine = &household.0;
     engine.take_over(from.baseline, from.server_first);
     engine.cradle.add(door::open(Rc::clone(engine), connection));
@@ -91,12 +97,13 @@ async fn live(engine: &Rc<Engine>) {
 }
 
 impl Engine {
-    /// Begins with what detection did about the baseline. A dial that failed is tried again by the first request that
-    /// needs it, as the client itself would.
+    /// Begins with what detection did about the baseline.
     fn take_over(self: &Rc<Self>, baseline: Baseline, first: Bytes) {
         match baseline {
-            Baseline::Connected(socket) => self.adopt(socket, first),
-            Baseline::Failed(_) | Baseline::NotDialled => {}
+            Baseline::Connected(socket) => self.adopt(async move { Ok((socket, first)) }),
+            Baseline::Dialling(dial) => self.adopt(async move { Ok((dial.await?, first)) }),
+            Baseline::Failed(error) => self.pool.note_failed_dial(&error),
+            Baseline::NotDialled => {}
         }
     }
 

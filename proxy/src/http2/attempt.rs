@@ -8,61 +8,67 @@
 use std::{pin::pin, rc::Rc, task::Poll};
 
 use h2::Reason;
-use http::{Request, response::Parts};
-use tokio::net::TcpStream;
+use http::{
+    HeaderName, HeaderValue, Request, Version,
+    request::{self},
+    response,
+};
 
 use super::{
     Engine,
     exchange::{self, Incoming, Outcome},
     pool::Whither,
 };
-use crate::error::{ErrorKind, RequestError, Side};
+use crate::{
+    context::DECIDED,
+    error::{ErrorKind, RequestError, Side},
+    forward::DecidedField,
+};
 
 /// How a request ended that needs no answer from the proxy any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Done {
-    /// The upstream's answer, or its refusal, went to the client.
+    /// The upstream's answer went to the client.
     Answered,
-    /// The answer was cut.
+    /// The answer was cut after its head, and so for the client.
     Cut,
+    /// The upstream's reset was passed on.
+    Reset,
     /// The client went away first.
     ClientGone,
 }
 
-/// What is to be sent, and how often.
-#[derive(Debug)]
-pub(crate) struct Message {
-    /// The head, as it goes on.
-    pub(crate) head: Request<()>,
+/// What is to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Message<'a> {
+    /// The head, as it came.
+    pub(crate) head: &'a request::Parts,
+    /// What becomes of `bellhop-decided`.
+    pub(crate) decided: &'a DecidedField,
     /// Whether a second try does no more than one.
     pub(crate) idempotent: bool,
+    /// Whether the head is all there is.
+    pub(crate) bodiless: bool,
 }
 
 /// Sends a request to `whither` and passes the answer on.
 ///
 /// # Errors
 /// Nothing of an answer went to the client, and it is still there to be told why.
-pub(crate) async fn run<F>(
+pub(crate) async fn run(
     engine: &Rc<Engine>,
     whither: &Whither,
-    dial: impl Fn() -> F,
-    message: Message,
+    message: Message<'_>,
     incoming: &mut Incoming,
-    mut on_head: impl FnMut(&mut Parts),
-) -> Result<Done, RequestError>
-where
-    F: Future<Output = Result<TcpStream, RequestError>> + 'static,
-{
-    let bodiless = incoming.is_bodiless();
-    let Message { head, idempotent } = message;
-    let mut again = Some(head.clone());
-    let mut head = head;
+    mut on_head: impl FnMut(&mut response::Parts),
+) -> Result<Done, RequestError> {
+    let mut tried = false;
     loop {
-        let Some(lease) = or_gone(incoming, engine.upstream(whither, &dial)).await else {
+        let Some(lease) = or_gone(incoming, engine.upstream(whither)).await else {
             return Ok(Done::ClientGone);
         };
         let lease = lease?;
-        let outcome = match lease.upstream.send(head, bodiless) {
+        let outcome = match lease.upstream.send(onward(message), message.bodiless) {
             Err(_) => Outcome::Unprocessed,
             Ok((outgoing, _in_flight)) => {
                 exchange::run(incoming, outgoing, |parts| {
@@ -74,14 +80,34 @@ where
         };
         let safe = match outcome {
             Outcome::Unprocessed => true,
-            Outcome::Broken(_) => lease.reused && idempotent,
+            Outcome::Broken(_) => lease.reused && message.idempotent,
             _ => false,
         };
-        match again.take() {
-            Some(spare) if safe && incoming.rewind(bodiless) => head = spare,
-            _ => return conclude(outcome, whither.side(), incoming),
+        if tried || !safe || !incoming.rewind(message.bodiless) {
+            return conclude(outcome, whither.side(), incoming);
+        }
+        tried = true;
+    }
+}
+
+/// The head as it goes on. The original stays, for a second try.
+fn onward(message: Message<'_>) -> Request<()> {
+    const NAME: HeaderName = HeaderName::from_static(DECIDED);
+    let mut head = message.head.clone();
+    match message.decided {
+        DecidedField::Keep => {}
+        DecidedField::Remove => drop(head.headers.remove(NAME)),
+        DecidedField::Set(value) => {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                head.headers.insert(NAME, value);
+            }
         }
     }
+    if head.uri.authority().is_none() {
+        // `Host` alone names it; for `h2` that is a request which came by way of HTTP/1.
+        head.version = Version::HTTP_11;
+    }
+    Request::from_parts(head, ())
 }
 
 fn conclude(outcome: Outcome, side: Side, incoming: &mut Incoming) -> Result<Done, RequestError> {
@@ -102,7 +128,7 @@ fn conclude(outcome: Outcome, side: Side, incoming: &mut Incoming) -> Result<Don
 
 fn reset(incoming: &mut Incoming, reason: Reason) -> Done {
     incoming.reset(reason);
-    Done::Answered
+    Done::Reset
 }
 
 /// Waits for `work`, unless the client goes away first.

@@ -7,6 +7,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    io,
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
@@ -17,13 +18,19 @@ use futures_util::{
     FutureExt as _,
     future::{LocalBoxFuture, Shared},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    time::{Duration, Instant},
+};
 
 use super::{
     Engine,
     upstream::{Ending, Upstream},
 };
 use crate::error::{ErrorKind, RequestError, Side};
+
+/// How long the outcome of detection's dial stands for requests that come after it.
+const FAILED_DIAL_HOLDS: Duration = Duration::from_secs(1);
 
 /// Whom a connection leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +95,8 @@ pub(crate) struct Pool {
     max_idle: usize,
     /// Who gave the last answer.
     answered: RefCell<Option<Whither>>,
+    /// When the baseline's dial failed before the first request came, and how.
+    failed: Cell<Option<(Instant, ErrorKind)>>,
 }
 
 impl Pool {
@@ -98,6 +107,22 @@ impl Pool {
             clock: Cell::new(0),
             max_idle,
             answered: RefCell::default(),
+            failed: Cell::new(None),
+        }
+    }
+
+    /// Remembers that detection could not reach the baseline: the requests that come at once are told so, without a
+    /// second attempt (MATRICES F4).
+    pub(crate) fn note_failed_dial(&self, error: &io::Error) {
+        self.failed.set(Some((Instant::now(), ErrorKind::of_connect(error))));
+    }
+
+    fn check_failed_dial(&self, whither: &Whither) -> Result<(), RequestError> {
+        match self.failed.get() {
+            Some((at, kind)) if *whither == Whither::Baseline(None) && at.elapsed() < FAILED_DIAL_HOLDS => {
+                Err(RequestError::upstream(Side::Baseline, kind, None))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -166,28 +191,26 @@ impl Pool {
 }
 
 impl Engine {
-    /// Takes over the baseline's connection that detection dialled.
-    pub(crate) fn adopt(self: &Rc<Self>, socket: TcpStream, first: Bytes) {
-        self.begin(Whither::Baseline(None), async move { Ok((socket, first)) });
+    /// Takes over the baseline's connection that detection dialled, or dials.
+    pub(crate) fn adopt(
+        self: &Rc<Self>,
+        dial: impl Future<Output = io::Result<(TcpStream, Bytes)>> + 'static,
+    ) {
+        let dialled = async move { dial.await.map_err(failed_dial) };
+        self.begin(Whither::Baseline(None), dialled);
     }
 
-    /// The connection to `whither`; `dial` makes one where there is none.
+    /// The connection to `whither`, dialled where there is none.
     ///
     /// # Errors
-    /// What `dial` failed with, or that the upstream closed at once. Nothing of a request was sent.
-    pub(crate) async fn upstream<F>(
-        self: &Rc<Self>,
-        whither: &Whither,
-        dial: impl FnOnce() -> F,
-    ) -> Result<Lease, RequestError>
-    where
-        F: Future<Output = Result<TcpStream, RequestError>> + 'static,
-    {
+    /// What the dial failed with, or that the upstream closed at once. Nothing of a request was sent.
+    pub(crate) async fn upstream(self: &Rc<Self>, whither: &Whither) -> Result<Lease, RequestError> {
         match self.pool.find(whither) {
             Some(Slot::Open(upstream)) => Ok(Lease { upstream, reused: true }),
             Some(Slot::Beginning(beginning)) => taken(beginning.await, true),
             None => {
-                let dialled = dial();
+                self.pool.check_failed_dial(whither)?;
+                let dialled = super::dial::dial(Rc::clone(&self.client), whither.clone());
                 let beginning = self.begin(whither.clone(), async move { Ok((dialled.await?, Bytes::new())) });
                 taken(beginning.await, false)
             }
@@ -236,6 +259,11 @@ impl Engine {
         });
         Ok(Rc::new(upstream))
     }
+}
+
+/// The failed dial of a baseline.
+pub(crate) fn failed_dial(error: io::Error) -> RequestError {
+    RequestError::upstream(Side::Baseline, ErrorKind::of_connect(&error), Some(error))
 }
 
 fn taken(begun: Begun, reused: bool) -> Result<Lease, RequestError> {

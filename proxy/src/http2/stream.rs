@@ -1,31 +1,174 @@
-//! stub
-use std::rc::Rc;
-use bytes::Bytes;
-use h2::{RecvStream, server::SendResponse};
-use http::Request;
-use tokio::net::TcpStream;
-use super::{Engine, attempt::{self, Message}, exchange::Incoming, pool::Whither, head};
-use crate::{connection::Arrival, error::{RequestError, ErrorKind, Side}};
+//! One request of a client's connection, in the hands of the request's steps.
 
-/// Serves one request.
+use std::rc::Rc;
+
+use bellhop_route::HeadView;
+use bytes::Bytes;
+use h2::{Reason, RecvStream, server::SendResponse};
+use http::{HeaderName, HeaderValue, Request, Response, header, request::Parts, response};
+
+use super::{
+    Engine,
+    attempt::{self, Done},
+    exchange::Incoming,
+    head::{self, Fault},
+    pool::Whither,
+};
+use crate::{
+    context::{Head, RequestContext},
+    error::{ErrorKind, RequestError},
+    forward::{Attempt, Target},
+    handler::{self, Exchange},
+    respond::{self, Answer},
+};
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// Serves one request, from its head to the end of its answer.
 pub(crate) async fn serve(engine: Rc<Engine>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-    let (parts, body) = request.into_parts();
-    let mut incoming = Incoming::new(body, respond);
-    if head::check(&parts, &engine.client.worker.shared.config.limits).is_err() {
-        incoming.reset(h2::Reason::PROTOCOL_ERROR);
-        return;
+    let (head, body) = request.into_parts();
+    let checked = head::check(&head, &engine.client.worker.shared.config.limits);
+    let mut stream = Stream { engine, head, incoming: Incoming::new(body, respond), over: false };
+    let kind = match checked {
+        Ok(()) => {
+            let engine = Rc::clone(&stream.engine);
+            return handler::handle(&engine.client, &engine.choices, &mut stream).await;
+        }
+        Err(Fault::Malformed) => return stream.incoming.reset(Reason::PROTOCOL_ERROR),
+        Err(Fault::HeadTooLarge) => ErrorKind::HeadTooLarge,
+        Err(Fault::TargetTooLong) => ErrorKind::TargetTooLong,
+    };
+    let answer = respond::answer(&stream.engine.client, false, None, &RequestError::client(kind));
+    stream.answer(answer).await;
+}
+
+/// A request and where its answer goes.
+struct Stream {
+    engine: Rc<Engine>,
+    head: Parts,
+    incoming: Incoming,
+    /// An answer or a reset went to the client, or the client is gone.
+    over: bool,
+}
+
+impl Exchange for Stream {
+    fn head(&self) -> impl Head + '_ {
+        View(&self.head)
     }
-    let client = Rc::clone(&engine.client);
-    let dial = move || { let client = Rc::clone(&client); async move {
-        let to = match &client.arrival { Arrival::Fixed(f) => f.upstream.to_string(), Arrival::Outbound { original } => original.to_string(), _ => String::new() };
-        let s = TcpStream::connect(to).await.map_err(|e| RequestError::upstream(Side::Baseline, ErrorKind::of_connect(&e), Some(e)))?;
-        let _ = s.set_nodelay(true);
-        Ok(s)
-    }};
-    let message = Message { head: Request::from_parts(parts, ()), idempotent: false };
-    let done = attempt::run(&engine, &Whither::Baseline(None), dial, message, &mut incoming, |_| {}).await;
-    if let Err(e) = done {
-        tracing::info!(%e, "failed");
-        let _ = incoming.respond.send_response(http::Response::builder().status(502).body(()).unwrap(), true);
+
+    async fn send(&mut self, context: &RequestContext, attempt: &Attempt) -> Result<u16, RequestError> {
+        let whither = whither(context, attempt.target);
+        let mut status = 0;
+        let on_head = |head: &mut response::Parts| {
+            status = head.status.as_u16();
+            if let Target::Sandbox { endpoint, .. } = attempt.target {
+                self.engine.choices.succeeded(endpoint);
+            }
+            append(&mut head.headers, attempt.proxy_status.as_deref());
+        };
+        let message = attempt::Message {
+            head: &self.head,
+            decided: &attempt.decided,
+            idempotent: context.idempotent,
+            bodiless: self.incoming.is_bodiless(),
+        };
+        let done = attempt::run(&self.engine, &whither, message, &mut self.incoming, on_head).await?;
+        self.over = true;
+        match done {
+            Done::Answered => Ok(status),
+            Done::Cut | Done::Reset => {
+                Err(RequestError::upstream(attempt.target.side(), ErrorKind::Reset, None))
+            }
+            Done::ClientGone => Err(RequestError::client(ErrorKind::ClientGone)),
+        }
     }
+
+    async fn answer(&mut self, answer: Answer) {
+        if !std::mem::replace(&mut self.over, true) {
+            tell(&mut self.incoming, answer);
+        }
+    }
+}
+
+/// Whom an attempt leads to.
+fn whither(context: &RequestContext, target: Target) -> Whither {
+    match target {
+        Target::Baseline => Whither::Baseline(context.authority.clone()),
+        Target::Sandbox { endpoint, .. } => Whither::Endpoint(endpoint),
+    }
+}
+
+/// Gives the proxy's own answer. One to gRPC is a head alone, whose fields its caller reads as trailers.
+fn tell(incoming: &mut Incoming, answer: Answer) {
+    let mut response = Response::new(());
+    *response.status_mut() = http::StatusCode::from_u16(answer.status).unwrap_or_default();
+    let headers = response.headers_mut();
+    append(headers, Some(&answer.proxy_status));
+    if let Some((status, message)) = answer.grpc {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", u64::from(status).into());
+        headers.insert("grpc-message", HeaderValue::from_static(message));
+    } else {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(header::CONTENT_LENGTH, answer.body.len().into());
+    }
+    let bodiless = answer.body.is_empty();
+    // Fails where the client is gone: then there is nobody to tell.
+    if let Ok(mut to) = incoming.respond.send_response(response, bodiless)
+        && !bodiless
+    {
+        let _ = to.send_data(answer.body.into(), true);
+    }
+}
+
+/// Appends a member to `Proxy-Status`, after what is there (RFC 9209 §2).
+fn append(headers: &mut http::HeaderMap, member: Option<&str>) {
+    if let Some(Ok(value)) = member.map(HeaderValue::from_str) {
+        headers.append(PROXY_STATUS, value);
+    }
+}
+
+/// A head as the steps see it.
+struct View<'a>(&'a Parts);
+
+impl HeadView for View<'_> {
+    fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.0.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
+    }
+
+    fn query(&self) -> Option<&[u8]> {
+        self.0.uri.query().map(str::as_bytes)
+    }
+}
+
+impl Head for View<'_> {
+    fn method(&self) -> &[u8] {
+        self.0.method.as_str().as_bytes()
+    }
+
+    fn authority(&self) -> Option<&[u8]> {
+        match self.0.uri.authority() {
+            Some(authority) => Some(authority.as_str().as_bytes()),
+            None => self.0.headers.get(header::HOST).map(HeaderValue::as_bytes),
+        }
+    }
+
+    fn target_has_authority(&self) -> bool {
+        self.0.uri.authority().is_some()
+    }
+
+    fn path_and_query(&self) -> &[u8] {
+        self.0.uri.path_and_query().map_or(b"", |target| target.as_str().as_bytes())
+    }
+
+    fn is_grpc(&self) -> bool {
+        self.0.headers.get(header::CONTENT_TYPE).is_some_and(|value| is_grpc(value.as_bytes()))
+    }
+}
+
+/// `application/grpc`, with or without `+proto` and parameters.
+fn is_grpc(content_type: &[u8]) -> bool {
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }

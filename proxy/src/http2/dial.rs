@@ -1,0 +1,25 @@
+//! The dial that a request's upstream needs, where detection has not made it.
+
+use std::rc::Rc;
+
+use tokio::net::TcpStream;
+
+use super::pool::{Whither, failed_dial};
+use crate::{
+    connection::Client,
+    dial, dialling,
+    error::RequestError,
+};
+
+/// Connects to `whither`.
+///
+/// # Errors
+/// What the caller is told: refused, timed out, not permitted. Nothing was sent.
+pub(crate) async fn dial(client: Rc<Client>, whither: Whither) -> Result<TcpStream, RequestError> {
+    let shared = Rc::clone(&client.worker);
+    match whither {
+        Whither::Endpoint(endpoint) => dial::sandbox(&shared.shared, endpoint).await,
+        Whither::Baseline(Some(authority)) => dial::baseline_by_name(&shared.shared, &authority).await,
+        Whither::Baseline(None) => dialling::baseline(client).await.map_err(failed_dial),
+    }
+}
