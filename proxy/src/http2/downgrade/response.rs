@@ -1,0 +1,177 @@
+//! An HTTP/1 answer's head, read into HTTP/2's (MATRICES B20).
+
+use bytes::{Buf as _, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, response::Parts};
+
+use super::belongs_to_the_connection;
+use crate::config::Limits;
+
+/// How an answer's body is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// There is none.
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// In chunks.
+    Chunked,
+    /// It lasts until the connection ends.
+    UntilClose,
+}
+
+/// A final or informational answer.
+#[derive(Debug)]
+pub(crate) struct Head {
+    /// What goes to the HTTP/2 client.
+    pub(crate) parts: Parts,
+    /// What follows.
+    pub(crate) framing: Framing,
+    /// Whether the connection can be used again after it.
+    pub(crate) reusable: bool,
+}
+
+/// What came is no answer that has one reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Invalid(pub(crate) &'static str);
+
+/// Takes a head off the front of `buffer`; `None` where it is not whole yet.
+///
+/// # Errors
+/// The rule that the answer breaks.
+pub(crate) fn take(
+    buffer: &mut BytesMut,
+    asked: &Method,
+    limits: &Limits,
+) -> Result<Option<Head>, Invalid> {
+    let mut fields = vec![httparse::EMPTY_HEADER; limits.max_headers];
+    let mut parsed = httparse::Response::new(&mut fields);
+    let length = match parsed.parse(buffer) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if buffer.len() > limits.max_header_bytes => {
+            return Err(Invalid("the head is too large"));
+        }
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(Invalid("too many fields")),
+        Err(_) => return Err(Invalid("the head cannot be read")),
+    };
+    if length > limits.max_header_bytes {
+        return Err(Invalid("the head is too large"));
+    }
+    if !buffer.get(..length).is_some_and(has_strict_lines) {
+        return Err(Invalid("a line ends without CR LF"));
+    }
+    let (Some(code), Some(version)) = (parsed.code, parsed.version) else {
+        return Err(Invalid("no status line"));
+    };
+    let status = StatusCode::from_u16(code).map_err(|_| Invalid("no such status"))?;
+    let headers = read_fields(parsed.headers)?;
+    buffer.advance(length);
+    interpret(status, version, headers, asked).map(Some)
+}
+
+/// CR and LF only together: `httparse` takes a bare LF for a line's end.
+pub(crate) fn has_strict_lines(head: &[u8]) -> bool {
+    let mut after_cr = false;
+    for &byte in head {
+        if (byte == b'\n') != after_cr {
+            return false;
+        }
+        after_cr = byte == b'\r';
+    }
+    !after_cr
+}
+
+fn read_fields(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Invalid> {
+    let mut headers = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Invalid("a field's name"))?;
+        let value = HeaderValue::from_bytes(field.value).map_err(|_| Invalid("a field's value"))?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+fn interpret(status: StatusCode, version: u8, mut headers: HeaderMap, asked: &Method) -> Result<Head, Invalid> {
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Invalid("101 was not asked for"));
+    }
+    let mut options = Vec::new();
+    for option in list(&headers, &header::CONNECTION)? {
+        options.push(option);
+    }
+    let close = options.iter().any(|option| option == "close");
+    let keep_alive = options.iter().any(|option| option == "keep-alive");
+    let framing = framing(status, version, &headers, asked)?;
+    headers.remove(header::TRANSFER_ENCODING);
+    for option in &options {
+        headers.remove(option.as_str());
+    }
+    let leaving: Vec<_> = headers.keys().filter(|name| belongs_to_the_connection(name)).cloned().collect();
+    for name in leaving {
+        headers.remove(name);
+    }
+    if status == StatusCode::NO_CONTENT || status.is_informational() {
+        headers.remove(header::CONTENT_LENGTH);
+    } else if let Framing::Length(length) = framing {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    let reusable = framing != Framing::UntilClose && !close && (version == 1 || keep_alive);
+    let (mut parts, ()) = Response::new(()).into_parts();
+    (parts.status, parts.headers) = (status, headers);
+    Ok(Head { parts, framing, reusable })
+}
+
+/// The members of a list field, lower case.
+fn list(headers: &HeaderMap, name: &HeaderName) -> Result<Vec<String>, Invalid> {
+    let mut members = Vec::new();
+    for value in headers.get_all(name) {
+        let text = value.to_str().map_err(|_| Invalid("a field of the connection is no text"))?;
+        members.extend(text.split(',').map(|member| member.trim().to_ascii_lowercase()));
+    }
+    members.retain(|member| !member.is_empty());
+    Ok(members)
+}
+
+/// RFC 9112 §6.3, without the choices it leaves.
+fn framing(status: StatusCode, version: u8, headers: &HeaderMap, asked: &Method) -> Result<Framing, Invalid> {
+    let codings = list(headers, &header::TRANSFER_ENCODING)?;
+    let length = content_length(headers)?;
+    let chunked = match codings.as_slice() {
+        [] => headers.contains_key(header::TRANSFER_ENCODING).then_some(Err(Invalid("an empty transfer coding"))),
+        [one] if one == "chunked" => Some(Ok(())),
+        _ => Some(Err(Invalid("a transfer coding that is not exactly chunked"))),
+    }
+    .transpose()?
+    .is_some();
+    if chunked && length.is_some() {
+        return Err(Invalid("both Transfer-Encoding and Content-Length"));
+    }
+    if chunked && version == 0 {
+        return Err(Invalid("a transfer coding in HTTP/1.0"));
+    }
+    let bodiless = status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+        || *asked == Method::HEAD;
+    Ok(match length {
+        _ if bodiless => Framing::None,
+        _ if chunked => Framing::Chunked,
+        Some(length) => Framing::Length(length),
+        None => Framing::UntilClose,
+    })
+}
+
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Invalid> {
+    let mut length = None;
+    for value in headers.get_all(header::CONTENT_LENGTH) {
+        let digits = value.as_bytes();
+        let whole = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+        let number = value.to_str().ok().filter(|_| whole).and_then(|digits| digits.parse().ok());
+        let number: u64 = number.ok_or(Invalid("a length that is no number"))?;
+        if length.replace(number).is_some_and(|other| other != number) {
+            return Err(Invalid("lengths that differ"));
+        }
+    }
+    Ok(length)
+}
