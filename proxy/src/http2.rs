@@ -11,6 +11,7 @@
 mod attempt;
 mod dial;
 mod door;
+mod downgrade;
 mod exchange;
 mod frames;
 mod head;
@@ -22,7 +23,7 @@ mod transfer;
 mod upstream;
 mod wire;
 
-use std::{rc::Rc, task::Poll, time::Duration};
+use std::{cell::Cell, rc::Rc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 
@@ -50,6 +51,21 @@ struct Engine {
     pool: Pool,
     cradle: Cradle,
     door: Door,
+    /// Streams in flight.
+    streams: Cell<usize>,
+}
+
+/// A stream in flight; counted until dropped.
+struct Busy(Rc<Engine>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let left = self.0.streams.get() - 1;
+        self.0.streams.set(left);
+        if left == 0 {
+            self.0.client.activity.rest();
+        }
+    }
 }
 
 /// Futures of the engine hold the engine: whatever ends the connection has to let go of them.
@@ -71,8 +87,9 @@ pub(crate) async fn serve(client: Rc<Client>, from: Detected) {
     let pool = Pool::new(limits.max_idle_upstreams);
     let choices = Choices::new(&client.worker.endpoints);
     let (cradle, door) = (Cradle::default(), Door::default());
-    let household = Household(Rc::new(Engine { client, choices, pool, cradle, door }));
+    let household = Household(Rc::new(Engine { client, choices, pool, cradle, door, streams: Cell::new(0) }));
     let engine = &household.0;
+    engine.client.activity.rest();
     engine.take_over(from.baseline, from.server_first);
     engine.cradle.add(door::open(Rc::clone(engine), connection));
     engine.cradle.add({
@@ -97,6 +114,13 @@ async fn live(engine: &Rc<Engine>) {
 }
 
 impl Engine {
+    /// Says that a stream is in flight.
+    fn busy(self: &Rc<Self>) -> Busy {
+        self.streams.set(self.streams.get() + 1);
+        self.client.activity.begin();
+        Busy(Rc::clone(self))
+    }
+
     /// Begins with what detection did about the baseline.
     fn take_over(self: &Rc<Self>, baseline: Baseline, first: Bytes) {
         match baseline {

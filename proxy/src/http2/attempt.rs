@@ -8,21 +8,17 @@
 use std::{pin::pin, rc::Rc, task::Poll};
 
 use h2::Reason;
-use http::{
-    HeaderName, HeaderValue, Request, Version,
-    request::{self},
-    response,
-};
+use http::{HeaderName, HeaderValue, Request, Version, request, response};
 
 use super::{
     Engine,
     exchange::{self, Incoming, Outcome},
-    pool::Whither,
+    pool::side,
 };
 use crate::{
-    context::DECIDED,
     error::{ErrorKind, RequestError, Side},
     forward::DecidedField,
+    upstream::Whither,
 };
 
 /// How a request ended that needs no answer from the proxy any more.
@@ -84,7 +80,7 @@ pub(crate) async fn run(
             _ => false,
         };
         if tried || !safe || !incoming.rewind(message.bodiless) {
-            return conclude(outcome, whither.side(), incoming);
+            return conclude(outcome, side(whither), incoming);
         }
         tried = true;
     }
@@ -92,14 +88,14 @@ pub(crate) async fn run(
 
 /// The head as it goes on. The original stays, for a second try.
 fn onward(message: Message<'_>) -> Request<()> {
-    const NAME: HeaderName = HeaderName::from_static(DECIDED);
+    const NAME: HeaderName = HeaderName::from_static(bellhop_route::DECIDED_FIELD);
     let mut head = message.head.clone();
     match message.decided {
         DecidedField::Keep => {}
         DecidedField::Remove => drop(head.headers.remove(NAME)),
-        DecidedField::Set(value) => {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                head.headers.insert(NAME, value);
+        DecidedField::Add(value) => {
+            if let Ok(value) = HeaderValue::from_bytes(value) {
+                head.headers.append(NAME, value);
             }
         }
     }

@@ -4,12 +4,8 @@ use std::rc::Rc;
 
 use tokio::net::TcpStream;
 
-use super::pool::{Whither, failed_dial};
-use crate::{
-    connection::Client,
-    dial, dialling,
-    error::RequestError,
-};
+use super::pool::failed_dial;
+use crate::{connection::Client, dial, dialling, error::RequestError, upstream::Whither};
 
 /// Connects to `whither`.
 ///
@@ -19,7 +15,7 @@ pub(crate) async fn dial(client: Rc<Client>, whither: Whither) -> Result<TcpStre
     let shared = Rc::clone(&client.worker);
     match whither {
         Whither::Endpoint(endpoint) => dial::sandbox(&shared.shared, endpoint).await,
-        Whither::Baseline(Some(authority)) => dial::baseline_by_name(&shared.shared, &authority).await,
-        Whither::Baseline(None) => dialling::baseline(client).await.map_err(failed_dial),
+        Whither::Authority(authority) => dial::baseline_by_name(&shared.shared, &authority).await,
+        Whither::Baseline => dialling::baseline(client).await.map_err(failed_dial),
     }
 }

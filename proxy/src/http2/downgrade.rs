@@ -5,7 +5,6 @@
 //! client would have to, since a second reading of an answer is how one client gets another's.
 
 pub(crate) mod chunked;
-pub(crate) mod link;
 pub(crate) mod request;
 pub(crate) mod response;
 

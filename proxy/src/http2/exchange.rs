@@ -93,9 +93,18 @@ enum Download {
 /// Moves one request and its answer until both are over, or one of them is cut.
 ///
 /// `on_head` may change the answer's head before it goes on.
-pub(crate) async fn run(incoming: &mut Incoming, outgoing: Outgoing, on_head: impl FnOnce(&mut Parts)) -> Outcome {
-    let mut exchange =
-        Exchange { incoming, outgoing, download: Download::Awaited, on_head: Some(on_head), upload_cut: false };
+pub(crate) async fn run(
+    incoming: &mut Incoming,
+    outgoing: Outgoing,
+    on_head: impl FnOnce(&mut Parts),
+) -> Outcome {
+    let mut exchange = Exchange {
+        incoming,
+        outgoing,
+        download: Download::Awaited,
+        on_head: Some(on_head),
+        upload_cut: false,
+    };
     std::future::poll_fn(|cx| exchange.poll(cx)).await
 }
 

@@ -75,19 +75,20 @@ impl FrameScanner {
             };
             self.skip = 0;
             bytes = rest;
-            let header = if let (0, Some((whole, rest))) = (self.have, bytes.split_first_chunk::<HEADER_LENGTH>()) {
-                bytes = rest;
-                *whole
-            } else {
-                for slot in self.partial.iter_mut().skip(self.have) {
-                    let Some((&first, rest)) = bytes.split_first() else { return };
-                    *slot = first;
-                    self.have += 1;
+            let header =
+                if let (0, Some((whole, rest))) = (self.have, bytes.split_first_chunk::<HEADER_LENGTH>()) {
                     bytes = rest;
-                }
-                self.have = 0;
-                self.partial
-            };
+                    *whole
+                } else {
+                    for slot in self.partial.iter_mut().skip(self.have) {
+                        let Some((&first, rest)) = bytes.split_first() else { return };
+                        *slot = first;
+                        self.have += 1;
+                        bytes = rest;
+                    }
+                    self.have = 0;
+                    self.partial
+                };
             let header = FrameHeader::parse(header);
             self.skip = header.length;
             seen(header);

@@ -61,10 +61,14 @@ fn check_authority(head: &Parts) -> Result<(), Fault> {
     match (head.uri.authority(), host) {
         (None, None) => Err(Fault::Malformed),
         (Some(authority), _) if authority.as_str().contains('@') => Err(Fault::Malformed),
-        (Some(authority), Some(host)) if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => {
+        (Some(authority), Some(host))
+            if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
+        {
             Err(Fault::Malformed)
         }
-        (None, Some(host)) if http::uri::Authority::try_from(host.as_bytes()).is_err() => Err(Fault::Malformed),
+        (None, Some(host)) if http::uri::Authority::try_from(host.as_bytes()).is_err() => {
+            Err(Fault::Malformed)
+        }
         (Some(_), _) | (None, Some(_)) => Ok(()),
     }
 }

@@ -8,9 +8,7 @@
 use std::{
     cell::{Cell, RefCell},
     io,
-    net::SocketAddr,
     rc::Rc,
-    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -27,27 +25,19 @@ use super::{
     Engine,
     upstream::{Ending, Upstream},
 };
-use crate::error::{ErrorKind, RequestError, Side};
+use crate::{
+    error::{ErrorKind, RequestError, Side},
+    upstream::Whither,
+};
 
 /// How long the outcome of detection's dial stands for requests that come after it.
 const FAILED_DIAL_HOLDS: Duration = Duration::from_secs(1);
 
-/// Whom a connection leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Whither {
-    /// The baseline; in explicit mode the one of an authority.
-    Baseline(Option<Arc<str>>),
-    /// A sandbox endpoint.
-    Endpoint(SocketAddr),
-}
-
-impl Whither {
-    /// The side that errors of its connections belong to.
-    pub(crate) fn side(&self) -> Side {
-        match self {
-            Self::Baseline(_) => Side::Baseline,
-            Self::Endpoint(_) => Side::Sandbox,
-        }
+/// The side that errors of a connection belong to.
+pub(crate) fn side(whither: &Whither) -> Side {
+    match whither {
+        Whither::Baseline | Whither::Authority(_) => Side::Baseline,
+        Whither::Endpoint(_) => Side::Sandbox,
     }
 }
 
@@ -119,7 +109,7 @@ impl Pool {
 
     fn check_failed_dial(&self, whither: &Whither) -> Result<(), RequestError> {
         match self.failed.get() {
-            Some((at, kind)) if *whither == Whither::Baseline(None) && at.elapsed() < FAILED_DIAL_HOLDS => {
+            Some((at, kind)) if *whither == Whither::Baseline && at.elapsed() < FAILED_DIAL_HOLDS => {
                 Err(RequestError::upstream(Side::Baseline, kind, None))
             }
             _ => Ok(()),
@@ -197,7 +187,7 @@ impl Engine {
         dial: impl Future<Output = io::Result<(TcpStream, Bytes)>> + 'static,
     ) {
         let dialled = async move { dial.await.map_err(failed_dial) };
-        self.begin(Whither::Baseline(None), dialled);
+        self.begin(Whither::Baseline, dialled);
     }
 
     /// The connection to `whither`, dialled where there is none.
@@ -211,7 +201,8 @@ impl Engine {
             None => {
                 self.pool.check_failed_dial(whither)?;
                 let dialled = super::dial::dial(Rc::clone(&self.client), whither.clone());
-                let beginning = self.begin(whither.clone(), async move { Ok((dialled.await?, Bytes::new())) });
+                let beginning =
+                    self.begin(whither.clone(), async move { Ok((dialled.await?, Bytes::new())) });
                 taken(beginning.await, false)
             }
         }
@@ -223,7 +214,7 @@ impl Engine {
     {
         let engine = Rc::clone(self);
         let number = self.pool.tick();
-        let side = whither.side();
+        let side = side(&whither);
         let begun = async move {
             let begun = match dial.await {
                 Ok((socket, first)) => engine.start(number, side, socket, first).await,

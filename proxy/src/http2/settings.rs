@@ -21,7 +21,10 @@ const PENDING_RESETS: usize = 20;
 ///
 /// # Errors
 /// The client closed, or what it sent is no preface.
-pub(crate) async fn accept(wire: Wire, limits: &Limits) -> Result<server::Connection<Wire, Bytes>, h2::Error> {
+pub(crate) async fn accept(
+    wire: Wire,
+    limits: &Limits,
+) -> Result<server::Connection<Wire, Bytes>, h2::Error> {
     server::Builder::new()
         .initial_window_size(limits.stream_window)
         .initial_connection_window_size(limits.connection_window)

@@ -1,18 +1,17 @@
 //! One request of a client's connection, in the hands of the request's steps.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
-use bellhop_route::HeadView;
+use bellhop_route::{HeadView, Reason};
 use bytes::Bytes;
-use h2::{Reason, RecvStream, server::SendResponse};
+use h2::{RecvStream, server::SendResponse};
 use http::{HeaderName, HeaderValue, Request, Response, header, request::Parts, response};
 
 use super::{
     Engine,
-    attempt::{self, Done},
+    attempt::{self, Done, Message},
     exchange::Incoming,
     head::{self, Fault},
-    pool::Whither,
 };
 use crate::{
     context::{Head, RequestContext},
@@ -20,62 +19,79 @@ use crate::{
     forward::{Attempt, Target},
     handler::{self, Exchange},
     respond::{self, Answer},
+    telemetry::{Listener, Protocol, RequestRecord},
+    upstream::Whither,
 };
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// Serves one request, from its head to the end of its answer.
 pub(crate) async fn serve(engine: Rc<Engine>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let _busy = engine.busy();
     let (head, body) = request.into_parts();
+    let mut record = begin_record(&engine, &head);
     let checked = head::check(&head, &engine.client.worker.shared.config.limits);
-    let mut stream = Stream { engine, head, incoming: Incoming::new(body, respond), over: false };
+    let incoming = Incoming::new(body, respond);
+    let mut stream = Stream { engine: &engine, head, incoming, over: false };
     let kind = match checked {
-        Ok(()) => {
-            let engine = Rc::clone(&stream.engine);
-            return handler::handle(&engine.client, &engine.choices, &mut stream).await;
+        Ok(()) => return handler::handle(&engine.client, &engine.choices, record, &mut stream).await,
+        Err(Fault::Malformed) => {
+            record.refused(Reason::BadRequest);
+            return stream.incoming.reset(h2::Reason::PROTOCOL_ERROR);
         }
-        Err(Fault::Malformed) => return stream.incoming.reset(Reason::PROTOCOL_ERROR),
         Err(Fault::HeadTooLarge) => ErrorKind::HeadTooLarge,
         Err(Fault::TargetTooLong) => ErrorKind::TargetTooLong,
     };
-    let answer = respond::answer(&stream.engine.client, false, None, &RequestError::client(kind));
-    stream.answer(answer).await;
+    record.refused(kind.reason());
+    let answer = respond::answer(&engine.client, false, None, &RequestError::client(kind));
+    stream.answer(&mut record, answer).await;
+}
+
+fn begin_record(engine: &Engine, head: &Parts) -> RequestRecord {
+    let client = &engine.client;
+    let protocol = if View(head).is_grpc() { Protocol::Grpc } else { Protocol::Http2 };
+    let listener = Listener::from(&client.arrival);
+    RequestRecord::begin(&client.worker.telemetry, listener, protocol, std::time::Instant::now())
 }
 
 /// A request and where its answer goes.
-struct Stream {
-    engine: Rc<Engine>,
+struct Stream<'a> {
+    engine: &'a Rc<Engine>,
     head: Parts,
     incoming: Incoming,
     /// An answer or a reset went to the client, or the client is gone.
     over: bool,
 }
 
-impl Exchange for Stream {
+impl Exchange for Stream<'_> {
     fn head(&self) -> impl Head + '_ {
         View(&self.head)
     }
 
-    async fn send(&mut self, context: &RequestContext, attempt: &Attempt) -> Result<u16, RequestError> {
-        let whither = whither(context, attempt.target);
-        let mut status = 0;
+    async fn send(
+        &mut self,
+        context: &RequestContext,
+        attempt: &Attempt,
+        record: &mut RequestRecord,
+    ) -> Result<(), RequestError> {
         let on_head = |head: &mut response::Parts| {
-            status = head.status.as_u16();
+            record.status(head.status.as_u16());
             if let Target::Sandbox { endpoint, .. } = attempt.target {
                 self.engine.choices.succeeded(endpoint);
             }
             append(&mut head.headers, attempt.proxy_status.as_deref());
         };
-        let message = attempt::Message {
+        let message = Message {
             head: &self.head,
             decided: &attempt.decided,
             idempotent: context.idempotent,
             bodiless: self.incoming.is_bodiless(),
         };
-        let done = attempt::run(&self.engine, &whither, message, &mut self.incoming, on_head).await?;
+        let whither = whither(context, attempt.target);
+        let done = attempt::run(self.engine, &whither, message, &mut self.incoming, on_head).await?;
         self.over = true;
         match done {
-            Done::Answered => Ok(status),
+            Done::Answered => Ok(()),
             Done::Cut | Done::Reset => {
                 Err(RequestError::upstream(attempt.target.side(), ErrorKind::Reset, None))
             }
@@ -83,8 +99,9 @@ impl Exchange for Stream {
         }
     }
 
-    async fn answer(&mut self, answer: Answer) {
+    async fn answer(&mut self, record: &mut RequestRecord, answer: Answer) {
         if !std::mem::replace(&mut self.over, true) {
+            record.status(answer.status);
             tell(&mut self.incoming, answer);
         }
     }
@@ -93,7 +110,10 @@ impl Exchange for Stream {
 /// Whom an attempt leads to.
 fn whither(context: &RequestContext, target: Target) -> Whither {
     match target {
-        Target::Baseline => Whither::Baseline(context.authority.clone()),
+        Target::Baseline => match &context.authority {
+            Some(authority) => Whither::Authority(Arc::clone(authority)),
+            None => Whither::Baseline,
+        },
         Target::Sandbox { endpoint, .. } => Whither::Endpoint(endpoint),
     }
 }
@@ -138,6 +158,10 @@ impl HeadView for View<'_> {
 
     fn query(&self) -> Option<&[u8]> {
         self.0.uri.query().map(str::as_bytes)
+    }
+
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.0.headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
     }
 }
 

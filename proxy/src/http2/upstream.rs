@@ -65,7 +65,8 @@ impl Upstream {
         limits: &Limits,
     ) -> std::io::Result<(Self, impl Future<Output = Ending> + 'static)> {
         let wire = Wire::new(socket, first, Role::Client);
-        let life = Rc::new(Life { in_flight: Cell::new(0), ended: Cell::new(false), observed: wire.observed() });
+        let life =
+            Rc::new(Life { in_flight: Cell::new(0), ended: Cell::new(false), observed: wire.observed() });
         let (send, connection) = settings::connect(wire, limits).await?;
         let driven = Rc::clone(&life);
         let driver = async move {

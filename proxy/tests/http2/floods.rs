@@ -112,7 +112,8 @@ async fn b11_an_hpack_bomb_is_refused() {
     block.extend([b'v'; 4_000]);
     block.extend([0xbe; 10_000]);
     let bomb = block.clone();
-    let reset_or_closed = is_closed_by(move |n| frame(1, 5, n * 2 + 1, if n == 0 { &bomb } else { GET })).await;
+    let reset_or_closed =
+        is_closed_by(move |n| frame(1, 5, n * 2 + 1, if n == 0 { &bomb } else { GET })).await;
     let _ = reset_or_closed;
 }
 
@@ -125,13 +126,14 @@ async fn b11_an_upstream_that_floods_is_closed() {
     let (response, _) = send.clone().send_request(get("/"), true).unwrap();
     let mut socket = accept(&listener).await;
     socket.write_all(&frame(4, 0, 0, &[])).await.unwrap();
-    let pings: Vec<u8> = (0..1_000u64).flat_map(|n| frame(6, 0, 0, &n.to_be_bytes())).collect();
+    // Of a type that asks for no answer: what is counted is counted in the proxy's time, and a test's build is slow.
+    let chatter = frame(0xee, 0, 0, &[]).repeat(1_000);
     let (mut read, mut write) = socket.into_split();
     tokio::spawn(async move {
         let mut sink = vec![0; 64 * 1024];
         while matches!(read.read(&mut sink).await, Ok(1..)) {}
     });
-    let flooding = async { while write.write_all(&pings).await.is_ok() {} };
+    let flooding = async { while write.write_all(&chatter).await.is_ok() {} };
     within(flooding).await;
     let head = within(response).await.unwrap();
     assert_eq!(head.status(), 502);

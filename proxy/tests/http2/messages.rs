@@ -60,7 +60,10 @@ async fn trailers_pass_both_ways_as_grpc_needs_them() {
     let (data, trailers) = read(&mut within(response).await.unwrap().into_body()).await.unwrap();
     assert_eq!(&data[..], b"\0\0\0\0\x02hi");
     let trailers = trailers.unwrap();
-    assert_eq!((&trailers["grpc-status"], &trailers["x-request-trailer"]), (&HeaderValue::from_static("0"), &HeaderValue::from_static("abc")));
+    assert_eq!(
+        (&trailers["grpc-status"], &trailers["x-request-trailer"]),
+        (&HeaderValue::from_static("0"), &HeaderValue::from_static("abc"))
+    );
 }
 
 #[tokio::test]
@@ -80,7 +83,8 @@ async fn an_answer_of_trailers_alone_passes() {
 #[tokio::test]
 async fn informational_answers_are_passed_on_before_the_final_one() {
     let backend = backend(|(request, mut respond)| async move {
-        let interim = |status: u16| Response::builder().status(status).header("link", "</a.css>").body(()).unwrap();
+        let interim =
+            |status: u16| Response::builder().status(status).header("link", "</a.css>").body(()).unwrap();
         respond.send_informational(interim(100)).unwrap();
         let (body, _) = read(&mut request.into_body()).await.unwrap();
         assert_eq!(body, "after the continue");

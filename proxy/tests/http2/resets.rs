@@ -5,7 +5,9 @@ use h2::Reason;
 use http::Response;
 use tokio::sync::mpsc;
 
-use crate::peer::{accept, address, answer, backend, call, connect, get, listener, post, proxy, read, within};
+use crate::peer::{
+    accept, address, answer, backend, call, connect, get, listener, post, proxy, read, within,
+};
 
 #[tokio::test]
 async fn a_reset_by_the_upstream_before_its_answer_reaches_the_client_with_its_reason() {

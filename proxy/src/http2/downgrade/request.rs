@@ -1,13 +1,11 @@
 //! A request's head, written as HTTP/1.1.
 
+use bellhop_route::DECIDED_FIELD;
 use bytes::{BufMut as _, BytesMut};
 use http::{HeaderMap, Method, header, request::Parts};
 
 use super::belongs_to_the_connection;
-use crate::{
-    context::DECIDED,
-    forward::DecidedField,
-};
+use crate::forward::DecidedField;
 
 /// How the body that follows is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +46,9 @@ pub(crate) fn write(
         return Err(Unmappable("white space or control characters in target or authority"));
     }
     out.reserve(256 + target.len() + head.headers.len() * 64);
-    for part in [head.method.as_str().as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\nhost: ", host, b"\r\n"] {
+    for part in
+        [head.method.as_str().as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\nhost: ", host, b"\r\n"]
+    {
         out.put_slice(part);
     }
     write_fields(&head.headers, decided, out);
@@ -68,7 +68,7 @@ fn write_fields(headers: &HeaderMap, decided: &DecidedField, out: &mut BytesMut)
             || *name == header::HOST
             || *name == header::CONTENT_LENGTH
             || *name == header::COOKIE
-            || (name_text == DECIDED && *decided != DecidedField::Keep);
+            || (name_text == DECIDED_FIELD && *decided == DecidedField::Remove);
         if !skipped {
             write_field(name_text, value.as_bytes(), out);
         }
@@ -83,8 +83,8 @@ fn write_fields(headers: &HeaderMap, decided: &DecidedField, out: &mut BytesMut)
         }
         out.put_slice(b"\r\n");
     }
-    if let DecidedField::Set(value) = decided {
-        write_field(DECIDED, value.as_bytes(), out);
+    if let DecidedField::Add(value) = decided {
+        write_field(DECIDED_FIELD, value, out);
     }
 }
 
@@ -129,5 +129,5 @@ pub(crate) fn write_trailers(trailers: &HeaderMap, out: &mut BytesMut) {
 pub(crate) fn is_forbidden_trailer(name: &http::HeaderName) -> bool {
     belongs_to_the_connection(name)
         || [header::HOST, header::CONTENT_LENGTH, header::COOKIE, header::TRAILER].contains(name)
-        || name.as_str() == DECIDED
+        || name.as_str() == DECIDED_FIELD
 }

@@ -39,11 +39,7 @@ pub(crate) struct Invalid(pub(crate) &'static str);
 ///
 /// # Errors
 /// The rule that the answer breaks.
-pub(crate) fn take(
-    buffer: &mut BytesMut,
-    asked: &Method,
-    limits: &Limits,
-) -> Result<Option<Head>, Invalid> {
+pub(crate) fn take(buffer: &mut BytesMut, asked: &Method, limits: &Limits) -> Result<Option<Head>, Invalid> {
     let mut fields = vec![httparse::EMPTY_HEADER; limits.max_headers];
     let mut parsed = httparse::Response::new(&mut fields);
     let length = match parsed.parse(buffer) {
@@ -92,7 +88,12 @@ fn read_fields(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Invalid> {
     Ok(headers)
 }
 
-fn interpret(status: StatusCode, version: u8, mut headers: HeaderMap, asked: &Method) -> Result<Head, Invalid> {
+fn interpret(
+    status: StatusCode,
+    version: u8,
+    mut headers: HeaderMap,
+    asked: &Method,
+) -> Result<Head, Invalid> {
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Invalid("101 was not asked for"));
     }
@@ -138,7 +139,9 @@ fn framing(status: StatusCode, version: u8, headers: &HeaderMap, asked: &Method)
     let codings = list(headers, &header::TRANSFER_ENCODING)?;
     let length = content_length(headers)?;
     let chunked = match codings.as_slice() {
-        [] => headers.contains_key(header::TRANSFER_ENCODING).then_some(Err(Invalid("an empty transfer coding"))),
+        [] => headers
+            .contains_key(header::TRANSFER_ENCODING)
+            .then_some(Err(Invalid("an empty transfer coding"))),
         [one] if one == "chunked" => Some(Ok(())),
         _ => Some(Err(Invalid("a transfer coding that is not exactly chunked"))),
     }
