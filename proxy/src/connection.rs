@@ -1,16 +1,17 @@
 //! A client's connection, from the listener to the engine that serves it.
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+mod rest;
+
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
 use bellhop_api::Destination;
 use bellhop_route::Place;
 use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
 
+pub(crate) use self::rest::Activity;
 use crate::{
-    counters::Event,
     detect::{self, Dialling, Protocol},
-    drain::{self, Phase},
     http1, http2, listen, tunnel,
     worker::Worker,
 };
@@ -150,48 +151,14 @@ pub(crate) struct Accepted {
     pub(crate) place: listen::Place,
 }
 
-/// How busy a client's connection is, told by its engine. An HTTP/1 engine says when a request begins and when its
-/// answer has ended; a connection that rests is closed by [`serve`] when it rests too long, or while the proxy drains.
-#[derive(Debug, Default)]
-pub(crate) struct Activity {
-    busy: Cell<bool>,
-    turns: Cell<u32>,
-}
-
-impl Activity {
-    /// Something is in flight from now on.
-    pub(crate) fn begin(&self) {
-        self.busy.set(true);
-        self.turns.set(self.turns.get().wrapping_add(1));
-    }
-
-    /// Nothing is in flight any more.
-    pub(crate) fn rest(&self) {
-        self.busy.set(false);
-    }
-
-    /// Waits until the connection rested for the whole of `time`, to a quarter of it.
-    async fn rested(&self, time: Duration) {
-        const LOOKS: u32 = 4;
-        let (mut turns, mut quiet) = (self.turns.get(), 0);
-        while quiet < LOOKS {
-            tokio::time::sleep(time / LOOKS).await;
-            let rested = !self.busy.get() && self.turns.get() == turns;
-            quiet = if rested { quiet + 1 } else { 0 };
-            turns = self.turns.get();
-        }
-    }
-}
-
 /// Serves a connection to its end: finds out what is spoken, then hands it to the engine for that.
 pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let Accepted { socket, arrival, peer, place: _place } = accepted;
     let Ok(socket) = TcpStream::from_std(socket) else { return };
     let client = Rc::new(Client { arrival, peer, worker, activity: Rc::default() });
-    tokio::select! {
-        biased;
-        () = converse(&client, socket, BytesMut::new(), Baseline::NotDialled) => {}
-        why = rested_out(&client) => client.worker.shared.counters.count(why),
+    let conversation = converse(&client, socket, BytesMut::new(), Baseline::NotDialled);
+    if let Some(why) = rest::or_rested_out(&client, conversation).await {
+        client.worker.shared.counters.count(why);
     }
 }
 
@@ -207,17 +174,6 @@ pub(crate) async fn converse(client: &Rc<Client>, socket: TcpStream, first: Byte
         Protocol::Http2 => Box::pin(http2::serve(Rc::clone(client), detected)).await,
         Protocol::Opaque => tunnel::opaque(client, detected).await,
     }
-}
-
-/// Waits until a connection that rests shall be closed, and says why.
-async fn rested_out(client: &Client) -> Event {
-    let shared = &client.worker.shared;
-    tokio::select! {
-        () = client.activity.rested(shared.config.limits.idle_timeout) => return Event::IdleTimeout,
-        () = shared.drain.reached(Phase::Draining) => {}
-    }
-    client.activity.rested(drain::IDLE_GRACE).await;
-    Event::DrainedIdle
 }
 
 /// The first bytes at which a test's connection panics.

@@ -65,7 +65,13 @@ pub(crate) async fn detect(
     let mut watch = Watch::new(client, socket, first, start);
     let protocol = match watch.begin().await {
         Some(protocol) => protocol,
-        None => watch.run().await?,
+        None => match watch.run().await {
+            Some(protocol) => protocol,
+            None => {
+                watch.give_up().await;
+                return None;
+            }
+        },
     };
     watch.count(protocol);
     Some((protocol, watch.detected()))
@@ -189,12 +195,7 @@ impl<'a> Watch<'a> {
             })),
             Ok(_) => Some(self.judge()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(None),
-            Err(_) => {
-                if let Baseline::Connected(server) = &self.baseline {
-                    tunnel::reset(server);
-                }
-                None
-            }
+            Err(_) => None,
         }
     }
 
@@ -256,6 +257,14 @@ impl<'a> Watch<'a> {
             return Some(Some(Protocol::Http1));
         }
         Some(Some(line::classify_late(&self.first)))
+    }
+
+    /// The client is gone: its server shall see that it did not end well.
+    async fn give_up(self) {
+        let established = tokio::time::timeout(QUIET, self.baseline.ready()).await;
+        if let Ok(Baseline::Connected(server)) = established {
+            tunnel::reset(&server);
+        }
     }
 
     fn is_explicit(&self) -> bool {

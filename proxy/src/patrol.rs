@@ -47,6 +47,13 @@ impl Patrol {
         Watched { patrol: Rc::clone(self), post, number }
     }
 
+    /// Wakes everybody, over time or not: something has changed that concerns all.
+    pub(crate) fn muster(&self) {
+        for (_, post) in self.posts.borrow().iter() {
+            post.waker.borrow().wake_by_ref();
+        }
+    }
+
     fn round(&self) {
         let now = self.rounds.get().saturating_add(1);
         self.rounds.set(now);

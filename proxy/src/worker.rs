@@ -104,8 +104,14 @@ async fn work(
     held: Arc<AtomicUsize>,
 ) {
     let worker = Rc::new(Worker::new(shared, number));
+    let muster = async {
+        worker.shared.drain.reached(Phase::Draining).await;
+        worker.patrol.muster();
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         () = serve_all(&worker, arriving, held) => {}
+        () = muster => {}
         () = worker.shared.drain.reached(Phase::Ended) => {}
     }
 }

@@ -166,3 +166,18 @@ fn a_draining_proxy_accepts_until_its_last_connection_is_gone() {
     drop((late_client, late_server));
     proxy.join();
 }
+
+/// F11: a client that rests is let go five seconds after the drain began, long before the deadline.
+#[test]
+fn a_connection_that_rests_is_closed_soon_while_the_proxy_drains() {
+    let (listener, address) = listener();
+    let proxy = proxy(address, &[]);
+    let mut client = dial(&proxy);
+    let _server = accept(&listener);
+    let began = Instant::now();
+    proxy.drain();
+    assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+    assert!(began.elapsed() > Duration::from_secs(4), "no time for a request that was on its way");
+    counted(&proxy, Event::DrainedIdle, 1);
+    proxy.join();
+}
