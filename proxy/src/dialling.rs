@@ -1,55 +1,55 @@
-//! The baseline's dial, begun while the first client bytes are awaited. As long as the kernel tries; a name is resolved
-//! now, and its addresses are tried in order. A listener of this proxy is never dialled.
+//! The baseline's dial, begun while the first client bytes are awaited. As long as the kernel tries.
 
-use std::{io, net::SocketAddr, rc::Rc};
+use std::{io, rc::Rc};
 
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 
 use crate::{
     connection::{Arrival, Client},
     counters::Event,
+    dial,
+    error::{ErrorKind, RequestError},
+    telemetry::{Dial, Side},
 };
 
 /// Dials the baseline of a connection.
 ///
 /// # Errors
-/// Refused, unreachable, timed out, no such name; [`io::ErrorKind::InvalidInput`] where it is this proxy itself.
+/// Refused, unreachable, timed out, no such name, this proxy itself; [`ErrorKind::of_connect`] tells them apart.
 pub(crate) async fn baseline(client: Rc<Client>) -> io::Result<TcpStream> {
-    let authority = match &client.arrival {
+    let shared = &client.worker.shared;
+    let dialled = match &client.arrival {
         Arrival::Outbound { original } | Arrival::Inbound { original } => {
-            return connect(&client, *original).await;
+            dial::baseline(shared, *original).await
         }
-        Arrival::Fixed(fixed) => &fixed.upstream,
-        Arrival::Connected { authority } => authority,
+        Arrival::Fixed(fixed) => dial::baseline_by_name(shared, &fixed.upstream).await,
+        Arrival::Connected { authority } => dial::baseline_by_name(shared, authority).await,
         Arrival::Explicit => return Err(io::ErrorKind::Unsupported.into()),
     };
-    if let Ok(address) = authority.parse() {
-        return connect(&client, address).await;
-    }
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in lookup_host(&**authority).await? {
-        match connect(&client, address).await {
-            Ok(server) => return Ok(server),
-            Err(error) => failed = error,
+    let how = dialled.as_ref().map_or_else(|error| failure(error.kind), |_| Dial::Connected);
+    client.worker.telemetry.counters().dials.count((Side::Baseline, how));
+    dialled.map_err(|error| {
+        if error.kind == ErrorKind::Loop {
+            shared.counters.count(Event::RefusedLoop);
         }
-    }
-    Err(failed)
+        into_io(error)
+    })
 }
 
-async fn connect(client: &Client, address: SocketAddr) -> io::Result<TcpStream> {
-    let shared = &client.worker.shared;
-    if shared.own.contains(address) {
-        shared.counters.count(Event::RefusedLoop);
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the destination is a listener of this proxy",
-        ));
+fn failure(kind: ErrorKind) -> Dial {
+    match kind {
+        ErrorKind::Loop | ErrorKind::NotPermitted => Dial::NotPermitted,
+        ErrorKind::NameNotFound => Dial::Unresolved,
+        ErrorKind::ConnectRefused => Dial::Refused,
+        ErrorKind::ConnectTimeout => Dial::TimedOut,
+        _ => Dial::Failed,
     }
-    let server = TcpStream::connect(address).await?;
-    if server.local_addr()? == server.peer_addr()? {
-        // TCP's simultaneous open: an ephemeral port that nobody listens on can connect to itself.
-        return Err(io::ErrorKind::ConnectionRefused.into());
+}
+
+/// The kernel's error where there is one; the proxy's own keeps its kind inside.
+fn into_io(error: RequestError) -> io::Error {
+    match error {
+        RequestError { source: Some(source), kind, .. } if ErrorKind::of_connect(&source) == kind => source,
+        own => io::Error::other(own),
     }
-    server.set_nodelay(true)?;
-    Ok(server)
 }

@@ -124,6 +124,10 @@ impl ErrorKind {
 
     /// Reads the outcome of a connect.
     pub(crate) fn of_connect(error: &io::Error) -> Self {
+        // What this proxy itself refused to dial says so inside.
+        if let Some(own) = error.get_ref().and_then(|inner| inner.downcast_ref::<RequestError>()) {
+            return own.kind;
+        }
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::ConnectRefused,
             io::ErrorKind::TimedOut => Self::ConnectTimeout,

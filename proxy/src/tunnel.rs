@@ -23,6 +23,7 @@ use tokio::{
 use crate::{
     connection::{Baseline, Client, Detected},
     counters::Event,
+    telemetry::Tunnel,
 };
 
 /// Two sockets and what was already read from each.
@@ -47,12 +48,17 @@ pub(crate) struct Carried {
     pub(crate) down: u64,
 }
 
+/// A TLS client's first byte: a handshake record.
+const TLS_HANDSHAKE: u8 = 22;
+
 /// Tunnels a connection that detection found opaque. Without a baseline its client is reset.
 pub(crate) async fn opaque(client: &Client, from: Detected) {
     match from.baseline.ready().await {
         Baseline::Connected(server) => {
             let to_server = from.first.freeze();
-            run(client, Ends { client: from.client, to_server, server, to_client: from.server_first }).await;
+            let what = if to_server.first() == Some(&TLS_HANDSHAKE) { Tunnel::Tls } else { Tunnel::Opaque };
+            let to_client = from.server_first;
+            run(client, Ends { client: from.client, to_server, server, to_client }, what).await;
         }
         Baseline::Failed(_) | Baseline::NotDialled | Baseline::Dialling(_) => {
             client.worker.shared.counters.count(Event::BaselineFailed);
@@ -66,8 +72,9 @@ pub(crate) async fn opaque(client: &Client, from: Detected) {
 ///
 /// # Cancel safety
 /// Dropping it closes both sockets.
-pub(crate) async fn run(client: &Client, ends: Ends) -> Carried {
+pub(crate) async fn run(client: &Client, ends: Ends, what: Tunnel) -> Carried {
     let shared = &client.worker.shared;
+    let _open = client.worker.telemetry.tunnel(what);
     let Ends { client: near, to_server, server: far, to_client } = ends;
     let moved = Cell::new(Instant::now());
     let up = Direction::new(&near, &far, &moved, &shared.counters.tunnelled_up);
