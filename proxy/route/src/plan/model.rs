@@ -2,42 +2,45 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    sync::Arc,
+    fmt,
+    net::IpAddr,
 };
 
+pub use bellhop_api::Kind;
 use bellhop_api::{
-    Destination, DnsLabel, RoutingKey,
+    Destination, DnsLabel, Labels, RoutingKey, Selector,
     watch::{EndpointProtocol, Fallback, ServiceUnit},
 };
 
-/// The kinds of objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// A [`Service`].
-    Service,
-    /// A [`Sandbox`].
-    Sandbox,
-    /// A [`Group`].
-    Group,
+/// Namespace and name: one object among those of its kind. Written `namespace/name`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FullName {
+    /// Its namespace.
+    pub namespace: DnsLabel,
+    /// Its name.
+    pub name: DnsLabel,
 }
 
-/// Names one object. Sorts by kind, then namespace, then name.
+impl fmt::Display for FullName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// One object among all. Sorts by kind, then namespace, then name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectName {
     /// Its kind.
     pub kind: Kind,
-    /// Its namespace.
-    pub namespace: DnsLabel,
-    /// Its name within kind and namespace.
-    pub name: DnsLabel,
+    /// Its name within the kind.
+    pub name: FullName,
 }
 
 /// One object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Object {
-    /// What a destination is.
-    Service(Service),
+    /// What a destination is, in the form of the watch: names resolved, every `targetPort` written out.
+    Service(ServiceUnit),
     /// Overrides under one key.
     Sandbox(Sandbox),
     /// Several sandboxes under one key.
@@ -54,22 +57,17 @@ pub enum Change {
     Delete(ObjectName),
 }
 
-/// What a destination is, in the form of the watch, names and ports resolved.
-pub type Service = ServiceUnit;
-
 /// One or more overrides under one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sandbox {
-    /// Namespace.
-    pub namespace: DnsLabel,
-    /// Name.
-    pub name: DnsLabel,
+    /// Its name.
+    pub name: FullName,
     /// When it was created, in milliseconds since 1970: the older of two that claim one key has it.
     pub created_ms: i64,
     /// Its key.
     pub key: RoutingKey,
     /// Its labels.
-    pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    pub labels: Labels,
     /// What it overrides. Of a gone one: what it overrode.
     pub overrides: Vec<Override>,
     /// Destinations that it overrode of late and does not any more.
@@ -78,108 +76,102 @@ pub struct Sandbox {
     pub gone: bool,
 }
 
-/// One destination replaced by other endpoints.
+/// One service, or one port of it, replaced by other endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {
-    /// The destination.
-    pub destination: Destination,
-    /// Where to go instead, resolved. None yet (a name that does not resolve): the route is there and refuses.
-    pub endpoints: Vec<SocketAddr>,
+    /// The service.
+    pub service: FullName,
+    /// The port; none means every port of the service.
+    pub port: Option<u16>,
+    /// Where to go instead, resolved. None (names that do not resolve yet): the route is there, and its requests fail.
+    pub endpoints: Vec<EndpointAddress>,
     /// Whether the baseline may answer when no endpoint does.
     pub fallback: Fallback,
     /// What the endpoints speak.
     pub protocol: EndpointProtocol,
     /// Abilities that a proxy must have.
     pub requires: Vec<String>,
+    /// What the service is, where the override itself says so. A [`Object::Service`] of that name counts instead.
+    pub inline: Option<InlineService>,
+}
+
+/// An endpoint, resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointAddress {
+    /// Where.
+    pub ip: IpAddr,
+    /// None: the `targetPort` of each port that is overridden.
+    pub port: Option<u16>,
+}
+
+/// What an override says of its service.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InlineService {
+    /// Addresses that applications dial, resolved.
+    pub addresses: Vec<IpAddr>,
+    /// Names that applications dial, lower case.
+    pub names: Vec<String>,
+    /// Addresses of its workloads, resolved.
+    pub workloads: Vec<IpAddr>,
+    /// Where workloads listen; none: the overridden port.
+    pub target_port: Option<u16>,
 }
 
 /// Several sandboxes under a key of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Namespace.
-    pub namespace: DnsLabel,
-    /// Name.
-    pub name: DnsLabel,
+    /// Its name.
+    pub name: FullName,
     /// When it was created, in milliseconds since 1970.
     pub created_ms: i64,
     /// Its key.
     pub key: RoutingKey,
     /// Members by name.
-    pub members: Vec<MemberRef>,
+    pub members: BTreeSet<FullName>,
     /// Members by labels.
     pub selector: Option<Selector>,
+    /// Where the selector looks; none: everywhere.
+    pub namespaces: Option<BTreeSet<DnsLabel>>,
     /// Destinations that it routed of late through members that left it.
     pub lost: BTreeSet<Destination>,
     /// It was deleted or has expired, and is still known: its key is `gone`.
     pub gone: bool,
 }
 
-/// A sandbox that a group names.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MemberRef {
-    /// Its namespace.
-    pub namespace: DnsLabel,
-    /// Its name.
-    pub name: DnsLabel,
-}
-
-/// Which sandboxes a group takes in by their labels.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Selector {
-    /// All must hold; none hold for every sandbox.
-    pub requirements: Vec<Requirement>,
-    /// Namespaces that are looked at; `None`: all.
-    pub namespaces: Option<BTreeSet<DnsLabel>>,
-}
-
-/// One condition on a label, as Kubernetes has them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Requirement {
-    /// The label.
-    pub label: Arc<str>,
-    /// The condition.
-    pub operator: Operator,
-}
-
-/// A condition on the value of a label.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Operator {
-    /// The label is there and is one of these.
-    In(BTreeSet<Arc<str>>),
-    /// The label is not there, or is none of these.
-    NotIn(BTreeSet<Arc<str>>),
-    /// The label is there.
-    Exists,
-    /// The label is not there.
-    DoesNotExist,
-}
-
 impl Object {
     /// The object's name.
     #[must_use]
     pub fn object_name(&self) -> ObjectName {
-        let (kind, namespace, name) = match self {
-            Self::Service(it) => (Kind::Service, &it.namespace, &it.name),
-            Self::Sandbox(it) => (Kind::Sandbox, &it.namespace, &it.name),
-            Self::Group(it) => (Kind::Group, &it.namespace, &it.name),
+        let (kind, name) = match self {
+            Self::Service(it) => (Kind::Service, service_name(it)),
+            Self::Sandbox(it) => (Kind::Sandbox, it.name.clone()),
+            Self::Group(it) => (Kind::SandboxGroup, it.name.clone()),
         };
-        ObjectName { kind, namespace: namespace.clone(), name: name.clone() }
+        ObjectName { kind, name }
     }
 }
 
-impl Selector {
-    /// Whether `sandbox` is taken in.
+impl Group {
+    /// Whether the selector takes `sandbox` in.
     #[must_use]
-    pub fn matches(&self, sandbox: &Sandbox) -> bool {
-        self.namespaces.as_ref().is_none_or(|all| all.contains(&sandbox.namespace))
-            && self.requirements.iter().all(|requirement| {
-                let value = sandbox.labels.get(&requirement.label);
-                match &requirement.operator {
-                    Operator::In(values) => value.is_some_and(|value| values.contains(value)),
-                    Operator::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
-                    Operator::Exists => value.is_some(),
-                    Operator::DoesNotExist => value.is_none(),
-                }
-            })
+    pub fn selects(&self, sandbox: &Sandbox) -> bool {
+        self.namespaces.as_ref().is_none_or(|all| all.contains(&sandbox.name.namespace))
+            && self.selector.as_ref().is_some_and(|selector| selector.matches(&sandbox.labels))
     }
+}
+
+/// The name of a service's unit.
+pub(super) fn service_name(unit: &ServiceUnit) -> FullName {
+    FullName { namespace: unit.namespace.clone(), name: unit.name.clone() }
+}
+
+/// A port of a service, as a destination.
+pub(super) fn destination(service: &FullName, port: u16) -> Destination {
+    Destination { service: service.name.clone(), namespace: service.namespace.clone(), port }
+}
+
+// Used by the maps of ports, which are sorted by both.
+#[cfg(test)]
+pub(super) fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {
+    BTreeMap::from(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())))
 }

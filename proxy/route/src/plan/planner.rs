@@ -11,7 +11,7 @@ pub struct Effects {
     pub put: Vec<Unit>,
     /// Units that are no more: keys first, then services, each sorted by name.
     pub delete: Vec<UnitName>,
-    /// Objects whose status is new or differs from before, sorted by name.
+    /// Sandboxes and groups whose status is new or differs from before, sorted by name.
     pub statuses: Vec<(ObjectName, Status)>,
 }
 

@@ -1,26 +1,28 @@
 //! What the plan says of each object.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
-use bellhop_api::{Destination, DnsLabel};
+use bellhop_api::Destination;
 
-use super::{MemberRef, ObjectName};
+use super::{FullName, ObjectName};
 
-/// What became of one object. The default is that of an object without routes and without faults.
+/// What became of one sandbox or group. The default is that of one without routes and without faults, and of one that is
+/// gone.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Status {
-    /// How many active routes its key has.
-    pub routes: usize,
+    /// Destinations that its key has active routes for.
+    pub routed: BTreeSet<Destination>,
     /// `KeyConflict`: another, older object has its key; this one has no routes.
     pub key_holder: Option<ObjectName>,
-    /// Of a group: the sandboxes whose overrides it combines, sorted.
-    pub members: Vec<MemberRef>,
-    /// `MemberMissing`: sandboxes that it names and that contribute nothing (not there, gone, or without their key).
-    pub missing_members: Vec<MemberRef>,
+    /// Of a group: the sandboxes whose overrides it combines.
+    pub members: BTreeSet<FullName>,
+    /// `MemberMissing`: sandboxes that it names, and that contribute nothing (not there, gone, or without their key), and
+    /// those that it selects and that are without their key.
+    pub missing_members: BTreeSet<FullName>,
     /// `Conflict`: overrides that differ. Requests that they touch are refused.
-    pub disagreements: Vec<Disagreement>,
-    /// Services that its routes need and that nobody has described, as (namespace, name), sorted.
-    pub missing_services: Vec<(DnsLabel, DnsLabel)>,
+    pub disagreements: BTreeSet<Disagreement>,
+    /// Services that its overrides name and that nobody has described.
+    pub missing_services: BTreeSet<FullName>,
 }
 
 /// Two overrides that differ for the same requests.
@@ -30,18 +32,16 @@ pub enum Disagreement {
     Destination {
         /// The destination.
         destination: Destination,
-        /// The sandboxes.
-        between: [MemberRef; 2],
+        /// The sandboxes, sorted.
+        between: [FullName; 2],
     },
     /// For two destinations behind one address: requests to that address are refused, others are not.
     Address {
         /// The address.
-        address: IpAddr,
-        /// The port there.
-        port: u16,
-        /// The destinations.
+        address: SocketAddr,
+        /// The destinations, sorted.
         destinations: [Destination; 2],
-        /// The sandboxes.
-        between: [MemberRef; 2],
+        /// The sandboxes, in the order of the destinations.
+        between: [FullName; 2],
     },
 }
