@@ -115,7 +115,7 @@ async fn apply(
         "apiVersion": "bellhop.dev/v1alpha1",
         "kind": "Sandbox",
         "metadata": {"name": name, "namespace": "default"},
-        "spec": {"overrides": [{"destination": DESTINATION, "endpoints": [endpoint.to_string()]}]},
+        "spec": {"overrides": [{"service": "items", "port": 8080, "endpoints": [endpoint.to_string()]}]},
     });
     let request = http::Request::put(format!("/v1/namespaces/default/sandboxes/{name}"))
         .header("host", host.to_string())
