@@ -33,6 +33,7 @@ use crate::{
     endpoints::Choices,
     http2::{
         door::Door,
+        downgrade::Links,
         nursery::{Cradle, Nursery},
         pool::Pool,
         wire::{Role, Wire},
@@ -50,6 +51,8 @@ struct Engine {
     choices: Choices,
     pool: Pool,
     cradle: Cradle,
+    /// Idle connections to endpoints that speak HTTP/1.
+    links: Links,
     door: Door,
     /// Streams in flight.
     streams: Cell<usize>,
@@ -84,10 +87,11 @@ pub(crate) async fn serve(client: Rc<Client>, from: Detected) {
     let wire = Wire::new(from.client, from.first.freeze(), Role::Server);
     let accepting = tokio::time::timeout(limits.header_timeout, settings::accept(wire, &limits));
     let Ok(Ok(connection)) = accepting.await else { return };
-    let pool = Pool::new(limits.max_idle_upstreams);
+    let (pool, links) = (Pool::new(limits.max_idle_upstreams), Links::new(limits.max_idle_upstreams));
     let choices = Choices::new(&client.worker.endpoints);
     let (cradle, door) = (Cradle::default(), Door::default());
-    let household = Household(Rc::new(Engine { client, choices, pool, cradle, door, streams: Cell::new(0) }));
+    let household =
+        Household(Rc::new(Engine { client, choices, pool, cradle, links, door, streams: Cell::new(0) }));
     let engine = &household.0;
     engine.client.activity.rest();
     engine.take_over(from.baseline, from.server_first);
@@ -109,6 +113,7 @@ async fn live(engine: &Rc<Engine>) {
     .await;
     // The streams see that their client is gone and tell their upstreams; then these may close.
     engine.pool.clear();
+    engine.links.clear();
     let ending = std::future::poll_fn(|cx| nursery.poll(cx, &engine.cradle));
     let _ = tokio::time::timeout(FAREWELL, ending).await;
 }

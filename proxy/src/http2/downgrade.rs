@@ -4,9 +4,33 @@
 //! HTTP/1 that means the same, and what has no such way is refused; what comes back is read more strictly than a
 //! client would have to, since a second reading of an answer is how one client gets another's.
 
-pub(crate) mod chunked;
-pub(crate) mod request;
-pub(crate) mod response;
+mod chunked;
+mod download;
+mod links;
+mod request;
+mod response;
+mod upload;
+
+use std::{net::SocketAddr, pin::pin, rc::Rc, task::Poll};
+
+use bytes::BytesMut;
+use http::{Method, response::Parts};
+
+pub(crate) use self::links::Links;
+use self::{
+    download::{Download, End},
+    links::Link,
+    request::Framing,
+};
+use super::{
+    Engine,
+    attempt::{Done, Message, or_gone},
+    exchange::Incoming,
+};
+use crate::{
+    dial,
+    error::{RequestError, Side},
+};
 
 /// Fields that belong to one connection, in either version (RFC 9110 §7.6.1, RFC 9113 §8.2.2).
 const OF_THE_CONNECTION: [&str; 7] =
@@ -15,3 +39,90 @@ const OF_THE_CONNECTION: [&str; 7] =
 fn belongs_to_the_connection(name: &http::HeaderName) -> bool {
     OF_THE_CONNECTION.contains(&name.as_str())
 }
+
+/// Sends a request to an endpoint that speaks HTTP/1, and passes the answer on. Tried once more where a connection that
+/// had served before ended without a word, and the request is idempotent and has no body.
+///
+/// # Errors
+/// Nothing of an answer went to the client, and it is still there to be told why.
+pub(crate) async fn run(
+    engine: &Rc<Engine>,
+    endpoint: SocketAddr,
+    message: Message<'_>,
+    incoming: &mut Incoming,
+    mut on_head: impl FnMut(&mut Parts),
+) -> Result<Done, RequestError> {
+    let mut head = BytesMut::new();
+    let framing = request::write(message.head, message.decided, message.bodiless, &mut head)
+        .map_err(|request::Unmappable(rule)| RequestError::bad_request(rule))?;
+    let written = Written { head, framing, method: &message.head.method };
+    let mut kept = engine.links.take(endpoint);
+    loop {
+        let mut link = match kept.take() {
+            Some(link) => link,
+            None => {
+                let dialled = dial::sandbox(&engine.client.worker.shared, endpoint);
+                let Some(socket) = or_gone(incoming, dialled).await else { return Ok(Done::ClientGone) };
+                Link::new(socket?)
+            }
+        };
+        let end = exchange(engine, &mut link, &written, incoming, &mut on_head).await;
+        let again = link.reused && message.idempotent && message.bodiless;
+        return match end {
+            End::Whole { reusable } => {
+                if reusable {
+                    engine.links.keep(endpoint, link);
+                }
+                Ok(Done::Answered)
+            }
+            End::Cut => Ok(Done::Cut),
+            End::ClientGone => {
+                link.abort();
+                Ok(Done::ClientGone)
+            }
+            End::Failed { silent: true, .. } if again => continue,
+            End::Failed { kind, .. } => Err(RequestError::upstream(Side::Sandbox, kind, None)),
+        };
+    }
+}
+
+/// A request's head in HTTP/1.
+struct Written<'a> {
+    head: BytesMut,
+    framing: Framing,
+    method: &'a Method,
+}
+
+/// Both directions at once. A connection whose answer ended before its request did is not used again.
+async fn exchange(
+    engine: &Engine,
+    link: &mut Link,
+    written: &Written<'_>,
+    incoming: &mut Incoming,
+    on_head: impl FnOnce(&mut Parts),
+) -> End {
+    let (from, to) = link.socket.split();
+    let limits = &engine.client.worker.shared.config.limits;
+    let (respond, asked, buffer) = (&mut incoming.respond, written.method, &mut link.buffer);
+    let mut upload = pin!(upload::run(written.head.clone(), written.framing, &mut incoming.body, to));
+    let mut download = pin!(Download { from, buffer, respond, asked, limits }.run(on_head));
+    let mut uploaded = None;
+    std::future::poll_fn(|cx| {
+        if uploaded.is_none()
+            && let Poll::Ready(end) = upload.as_mut().poll(cx)
+        {
+            if end == Err(upload::Cut::Client) {
+                return Poll::Ready(End::ClientGone);
+            }
+            uploaded = Some(end);
+        }
+        download.as_mut().poll(cx).map(|end| match end {
+            End::Whole { reusable } => End::Whole { reusable: reusable && uploaded == Some(Ok(())) },
+            other => other,
+        })
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests;

@@ -187,7 +187,8 @@ impl Engine {
         dial: impl Future<Output = io::Result<(TcpStream, Bytes)>> + 'static,
     ) {
         let dialled = async move { dial.await.map_err(failed_dial) };
-        self.begin(Whither::Baseline, dialled);
+        // Polled by the nursery; whoever wants the connection finds it in the pool.
+        let _ = self.begin(Whither::Baseline, dialled);
     }
 
     /// The connection to `whither`, dialled where there is none.

@@ -2,6 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
+use bellhop_api::watch::EndpointProtocol;
 use bellhop_route::{HeadView, Reason};
 use bytes::Bytes;
 use h2::{RecvStream, server::SendResponse};
@@ -10,6 +11,7 @@ use http::{HeaderName, HeaderValue, Request, Response, header, request::Parts, r
 use super::{
     Engine,
     attempt::{self, Done, Message},
+    downgrade,
     exchange::Incoming,
     head::{self, Fault},
 };
@@ -87,8 +89,15 @@ impl Exchange for Stream<'_> {
             idempotent: context.idempotent,
             bodiless: self.incoming.is_bodiless(),
         };
-        let whither = whither(context, attempt.target);
-        let done = attempt::run(self.engine, &whither, message, &mut self.incoming, on_head).await?;
+        let done = match attempt.target {
+            Target::Sandbox { endpoint, protocol: EndpointProtocol::Http1 } => {
+                downgrade::run(self.engine, endpoint, message, &mut self.incoming, on_head).await?
+            }
+            target => {
+                let whither = whither(context, target);
+                attempt::run(self.engine, &whither, message, &mut self.incoming, on_head).await?
+            }
+        };
         self.over = true;
         match done {
             Done::Answered => Ok(()),

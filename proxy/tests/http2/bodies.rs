@@ -83,7 +83,7 @@ async fn an_upload_waits_for_the_upstream_that_does_not_read() {
 /// A reader that is slower than any writer: a timer's tick for each twenty messages.
 async fn linger(count: &mut usize) {
     *count += 1;
-    if *count % 20 == 0 {
+    if count.is_multiple_of(20) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -44,8 +44,7 @@ async fn flood(to: SocketAddr, frames: usize, mut next: impl FnMut(u32) -> Vec<u
             break;
         }
     }
-    let closed = tokio::time::timeout(Duration::from_secs(5), reading).await.is_ok();
-    closed
+    tokio::time::timeout(Duration::from_secs(5), reading).await.is_ok()
 }
 
 async fn is_closed_by(next: impl FnMut(u32) -> Vec<u8>) -> bool {

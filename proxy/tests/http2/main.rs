@@ -1,5 +1,13 @@
 //! The HTTP/2 engine over loopback, between real peers: `h2` on both sides, or raw bytes where a peer misbehaves.
 //! Row numbers are those of the project's tables of faults (F) and bad input (B).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    missing_docs,
+    reason = "the helpers of a test are the test"
+)]
 
 mod bodies;
 mod floods;

@@ -1,0 +1,221 @@
+//! An HTTP/1 endpoint's answer on its way to an HTTP/2 stream.
+
+use std::{pin::pin, task::Poll};
+
+use bytes::{Bytes, BytesMut};
+use h2::{Reason, SendStream, server::SendResponse};
+use http::{Method, Response, response::Parts};
+use tokio::{io::AsyncReadExt as _, net::tcp::ReadHalf};
+
+use super::{
+    chunked::{Chunked, Piece},
+    response::{self, Framing, Head, Invalid},
+};
+use crate::{config::Limits, error::ErrorKind};
+
+/// What is read at once.
+const READ: usize = 16 * 1024;
+
+/// How an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It was passed on whole; whether the connection can be used again.
+    Whole {
+        /// It can.
+        reusable: bool,
+    },
+    /// It was cut after its head, and so for the client.
+    Cut,
+    /// The client went away.
+    ClientGone,
+    /// Nothing of it went on.
+    Failed {
+        /// Why.
+        kind: ErrorKind,
+        /// Whether the endpoint said nothing at all.
+        silent: bool,
+    },
+}
+
+/// One answer.
+pub(crate) struct Download<'a> {
+    /// The endpoint's half of the connection.
+    pub(crate) from: ReadHalf<'a>,
+    /// What was read from it.
+    pub(crate) buffer: &'a mut BytesMut,
+    /// Where the answer goes.
+    pub(crate) respond: &'a mut SendResponse<Bytes>,
+    /// The request's method.
+    pub(crate) asked: &'a Method,
+    /// Bounds on the head.
+    pub(crate) limits: &'a Limits,
+}
+
+enum Read {
+    Some,
+    End,
+    Broken,
+    ClientGone,
+}
+
+impl Download<'_> {
+    /// Passes the answer on; `on_head` may change its head.
+    pub(crate) async fn run(mut self, on_head: impl FnOnce(&mut Parts)) -> End {
+        let head = match self.head().await {
+            Ok(head) => head,
+            Err(end) => return end,
+        };
+        let Head { mut parts, framing, reusable } = head;
+        on_head(&mut parts);
+        let over = matches!(framing, Framing::None | Framing::Length(0));
+        let response = Response::from_parts(parts, ());
+        let Ok(mut to) = self.respond.send_response(response, over) else { return End::ClientGone };
+        let end = if over { End::Whole { reusable } } else { self.body(framing, reusable, &mut to).await };
+        match end {
+            // Bytes past an answer's end are nobody's answer (MATRICES B20).
+            End::Whole { reusable } => End::Whole { reusable: reusable && self.buffer.is_empty() },
+            End::Cut => {
+                to.send_reset(Reason::INTERNAL_ERROR);
+                End::Cut
+            }
+            other => other,
+        }
+    }
+
+    async fn head(&mut self) -> Result<Head, End> {
+        let mut silent = true;
+        loop {
+            let failed = |kind| End::Failed { kind, silent: false };
+            match response::take(self.buffer, self.asked, self.limits) {
+                Err(Invalid(rule)) => return Err(failed(ErrorKind::BadResponse(rule))),
+                Ok(Some(head)) if head.parts.status.is_informational() => {
+                    let interim = Response::from_parts(head.parts, ());
+                    self.respond.send_informational(interim).map_err(|_| End::ClientGone)?;
+                    continue;
+                }
+                Ok(Some(head)) => return Ok(head),
+                Ok(None) => {}
+            }
+            let respond = &mut *self.respond;
+            match read(&mut self.from, self.buffer, |cx| respond.poll_reset(cx).map(drop)).await {
+                Read::Some => silent = false,
+                Read::End => return Err(End::Failed { kind: ErrorKind::Closed, silent }),
+                Read::Broken => return Err(End::Failed { kind: ErrorKind::Reset, silent }),
+                Read::ClientGone => return Err(End::ClientGone),
+            }
+        }
+    }
+
+    async fn body(&mut self, framing: Framing, reusable: bool, to: &mut SendStream<Bytes>) -> End {
+        let mut unpacked = Unpacked::new(framing);
+        loop {
+            match unpacked.take(self.buffer) {
+                Err(_) => return End::Cut,
+                Ok(Unpacking::Data { data, last }) => {
+                    if !send(to, data, last).await {
+                        return End::ClientGone;
+                    }
+                    if last {
+                        return End::Whole { reusable };
+                    }
+                }
+                Ok(Unpacking::Trailers(trailers)) => {
+                    let sent = if trailers.is_empty() {
+                        to.send_data(Bytes::new(), true)
+                    } else {
+                        to.send_trailers(trailers)
+                    };
+                    return if sent.is_ok() { End::Whole { reusable } } else { End::ClientGone };
+                }
+                Ok(Unpacking::Wanting) => {
+                    match read(&mut self.from, self.buffer, |cx| to.poll_reset(cx).map(drop)).await {
+                        Read::Some => {}
+                        Read::End if framing == Framing::UntilClose => {
+                            let _ = to.send_data(Bytes::new(), true);
+                            return End::Whole { reusable: false };
+                        }
+                        Read::End | Read::Broken => return End::Cut,
+                        Read::ClientGone => return End::ClientGone,
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A body without its framing.
+enum Unpacked {
+    Length(u64),
+    Chunked(Chunked),
+    UntilClose,
+}
+
+enum Unpacking {
+    Wanting,
+    Data { data: Bytes, last: bool },
+    Trailers(http::HeaderMap),
+}
+
+impl Unpacked {
+    fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::None => Self::Length(0),
+            Framing::Length(length) => Self::Length(length),
+            Framing::Chunked => Self::Chunked(Chunked::default()),
+            Framing::UntilClose => Self::UntilClose,
+        }
+    }
+
+    fn take(&mut self, buffer: &mut BytesMut) -> Result<Unpacking, Invalid> {
+        match self {
+            Self::Chunked(chunked) => Ok(match chunked.take(buffer)? {
+                Piece::Wanting => Unpacking::Wanting,
+                Piece::Data(data) => Unpacking::Data { data, last: false },
+                Piece::End(trailers) => Unpacking::Trailers(trailers),
+            }),
+            Self::Length(_) | Self::UntilClose if buffer.is_empty() => Ok(Unpacking::Wanting),
+            Self::UntilClose => Ok(Unpacking::Data { data: buffer.split().freeze(), last: false }),
+            Self::Length(left) => {
+                let length = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
+                *left -= length as u64;
+                Ok(Unpacking::Data { data: buffer.split_to(length).freeze(), last: *left == 0 })
+            }
+        }
+    }
+}
+
+/// Reads more, unless the client goes away first.
+async fn read(
+    from: &mut ReadHalf<'_>,
+    buffer: &mut BytesMut,
+    mut gone: impl FnMut(&mut std::task::Context<'_>) -> Poll<()>,
+) -> Read {
+    buffer.reserve(READ);
+    let mut reading = pin!(from.read_buf(buffer));
+    std::future::poll_fn(|cx| match reading.as_mut().poll(cx) {
+        Poll::Ready(Ok(0)) => Poll::Ready(Read::End),
+        Poll::Ready(Ok(_)) => Poll::Ready(Read::Some),
+        Poll::Ready(Err(_)) => Poll::Ready(Read::Broken),
+        Poll::Pending => gone(cx).map(|()| Read::ClientGone),
+    })
+    .await
+}
+
+/// Sends data as the client's windows allow; says whether the client is still there.
+async fn send(to: &mut SendStream<Bytes>, mut data: Bytes, last: bool) -> bool {
+    while !data.is_empty() {
+        to.reserve_capacity(data.len());
+        let capacity = match to.capacity() {
+            0 => match std::future::poll_fn(|cx| to.poll_capacity(cx)).await {
+                Some(Ok(capacity)) => capacity,
+                Some(Err(_)) | None => return false,
+            },
+            capacity => capacity,
+        };
+        let part = data.split_to(capacity.min(data.len()));
+        if to.send_data(part, last && data.is_empty()).is_err() {
+            return false;
+        }
+    }
+    true
+}

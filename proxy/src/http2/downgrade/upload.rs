@@ -1,0 +1,54 @@
+//! A request's head and body on their way to an HTTP/1 endpoint.
+
+use bytes::{BufMut as _, BytesMut};
+use h2::RecvStream;
+use tokio::{io::AsyncWriteExt as _, net::tcp::WriteHalf};
+
+use super::request::{self, Framing};
+
+/// Why a request did not go out whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The client broke off, or contradicted the length that it had given (MATRICES B6).
+    Client,
+    /// The endpoint takes no more; it may have answered before.
+    Endpoint,
+}
+
+/// Writes head and body; the client's window is opened again by what was written.
+pub(crate) async fn run(
+    head: BytesMut,
+    framing: Framing,
+    body: &mut RecvStream,
+    mut to: WriteHalf<'_>,
+) -> Result<(), Cut> {
+    let mut out = head;
+    to.write_all_buf(&mut out).await.map_err(|_| Cut::Endpoint)?;
+    if framing == Framing::None {
+        return Ok(());
+    }
+    while let Some(data) = body.data().await {
+        let data = data.map_err(|_| Cut::Client)?;
+        let length = data.len();
+        if length == 0 {
+            continue;
+        }
+        if framing == Framing::Chunked {
+            out.put_slice(format!("{length:x}\r\n").as_bytes());
+        }
+        out.put_slice(&data);
+        if framing == Framing::Chunked {
+            out.put_slice(b"\r\n");
+        }
+        drop(data);
+        to.write_all_buf(&mut out).await.map_err(|_| Cut::Endpoint)?;
+        // Fails only where more is released than was received.
+        let _ = body.flow_control().release_capacity(length);
+    }
+    let trailers = body.trailers().await.map_err(|_| Cut::Client)?;
+    if framing == Framing::Chunked {
+        request::write_trailers(&trailers.unwrap_or_default(), &mut out);
+        to.write_all_buf(&mut out).await.map_err(|_| Cut::Endpoint)?;
+    }
+    Ok(())
+}
