@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use bellhop_e2e::{Host, Network, Process, TestControl, TestProxy, User, client, paths, wait};
 use serde::Deserialize;
 
-/// Where each service listens.
-pub(crate) const PORT: u16 = 8080;
+use crate::stage::{PORT, manifest, service};
+
 const DATABASE_PORT: u16 = 3306;
 /// Within this all services answer; the Java agent needs most of it.
 const START: Duration = Duration::from_secs(120);
@@ -122,26 +122,14 @@ impl Chain {
     /// All objects that the cases start from. Each case that changes something makes its own.
     fn manifests(&self) -> String {
         let mut manifests = String::new();
-        for service in ["frontend", "chat", "customer", "route", "driver"] {
-            let Host { v4, v6, .. } = self.host(service);
-            manifests += &format!(
-                "apiVersion: bellhop.dev/v1alpha1\nkind: Service\nmetadata: {{name: {service}}}\n\
-                 spec:\n  ports: [{{name: main, port: {PORT}}}]\n  addresses: ['{v4}', '{v6}']\n  workloads: ['{v4}', '{v6}']\n---\n"
-            );
+        for name in ["frontend", "chat", "customer", "route", "driver"] {
+            manifests += &service(self.host(name));
         }
-        manifests += &self.sandbox("pr-7", "chat", &self.endpoint6("chat-7"), "");
-        manifests += &self.sandbox("pr-15", "route", &self.endpoint("route-15"), "");
-        manifests += &self.sandbox("pr-22", "driver", &self.endpoint6("driver-22"), "");
+        manifests += &manifest("pr-7", "chat", &self.endpoint6("chat-7"), "");
+        manifests += &manifest("pr-15", "route", &self.endpoint("route-15"), "");
+        manifests += &manifest("pr-22", "driver", &self.endpoint6("driver-22"), "");
         manifests
             + "apiVersion: bellhop.dev/v1alpha1\nkind: SandboxGroup\nmetadata: {name: team}\nspec: {sandboxes: [pr-15, pr-22]}\n"
-    }
-
-    /// A sandbox of one override.
-    pub(crate) fn sandbox(&self, name: &str, service: &str, endpoint: &str, more: &str) -> String {
-        format!(
-            "apiVersion: bellhop.dev/v1alpha1\nkind: Sandbox\nmetadata: {{name: {name}, labels: {{from: lab}}}}\n\
-             spec:\n  overrides:\n  - destination: {service}:{PORT}\n    endpoints: ['{endpoint}']\n{more}---\n"
-        )
     }
 
     pub(crate) fn endpoint(&self, host: &str) -> String {

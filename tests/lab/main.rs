@@ -4,7 +4,14 @@
 //! As root these tests run, and one that cannot is a failure. Otherwise they are skipped, with the reason.
 
 mod chain;
+mod connections;
+mod control_plane;
+mod drain;
+mod endpoints;
+mod load;
+mod network;
 mod services;
+mod stage;
 
 use std::{
     process::ExitCode,
@@ -54,7 +61,12 @@ fn main() -> ExitCode {
     // Cases wait for most of their time.
     arguments.test_threads.get_or_insert(4);
     let fixture = Fixture::default();
-    let mut trials = services::trials(&fixture);
+    let mut trials = network::trials();
+    trials.extend(endpoints::trials());
+    trials.extend(connections::trials());
+    trials.extend(control_plane::trials());
+    trials.extend(drain::trials());
+    trials.extend(services::trials(&fixture));
     if let Err(why) = bellhop_e2e::net::allowed() {
         println!("the lab is skipped: {why}; run `tests/run` as root");
         trials = trials.into_iter().map(|trial| trial.with_ignored_flag(true)).collect();

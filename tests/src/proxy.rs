@@ -17,6 +17,8 @@ use crate::{
 const STATUS: &str = "127.0.0.1:15020";
 /// Within this a proxy is ready.
 const START: Duration = Duration::from_secs(15);
+/// Within this what happened shows in the metrics.
+const COUNTED: Duration = Duration::from_secs(2);
 
 /// A proxy that intercepts what its host sends, and what it is sent on some ports.
 #[derive(Debug)]
@@ -95,18 +97,46 @@ impl TestProxy {
         client::get(&self.host, "127.0.0.1:15000".parse()?, path, &[])
     }
 
-    /// The sum of all series of a metric whose line holds each of `labels` (`name="value"`).
+    /// How often something was counted: the sum of all counters that have `label` as the value of one of their labels,
+    /// which are closed sets.
     ///
     /// # Errors
     /// When the metrics cannot be read.
-    pub fn metric(&self, name: &str, labels: &[&str]) -> Result<f64> {
-        let text = self.status("/metrics")?.body;
-        let lines = text.lines().filter(|line| {
-            let rest = line.strip_prefix(name);
-            rest.is_some_and(|rest| rest.starts_with([' ', '{']))
-                && labels.iter().all(|label| line.contains(label))
+    pub fn counted(&self, label: &str) -> Result<f64> {
+        let (text, label) = (self.status("/metrics")?.body, format!("=\"{label}\""));
+        let counters = text.lines().filter(|line| {
+            line.split('{').next().is_some_and(|name| name.ends_with("_total")) && line.contains(&label)
         });
+        counters.map(|line| Ok(line.rsplit(' ').next().unwrap_or_default().parse::<f64>()?)).sum()
+    }
+
+    /// The sum of all series of a metric.
+    ///
+    /// # Errors
+    /// When the metrics cannot be read.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let text = self.status("/metrics")?.body;
+        let lines = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
         lines.map(|line| Ok(line.rsplit(' ').next().unwrap_or_default().parse::<f64>()?)).sum()
+    }
+
+    /// Runs `work`, and fails unless something was counted under `label` meanwhile.
+    ///
+    /// # Errors
+    /// When `work` fails, or nothing was counted.
+    pub fn counts<T>(&self, label: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = self.counted(label)?;
+        let done = work()?;
+        // A request is counted when it has ended, which may be after its last byte was seen.
+        wait::until(&format!("{label} to be counted"), COUNTED, || {
+            ensure!(
+                self.counted(label)? > before,
+                "{before} before, and still; all metrics:\n{}",
+                self.status("/metrics")?.body
+            );
+            Ok(())
+        })?;
+        Ok(done)
     }
 
     /// How many series its metrics have.
