@@ -143,7 +143,8 @@ pub struct RouteUnit {
     /// What to do; unknown values are `refused(unsupported)`.
     #[serde(default)]
     pub state: RouteState,
-    /// Where to go instead. Never empty where `state` is `active`.
+    /// Where to go instead. Empty where `state` is not `active`, or where no name among the endpoints resolves yet:
+    /// requests then fail with `no-healthy-endpoint`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<SocketAddr>,
     /// Whether the baseline may answer when no endpoint does.

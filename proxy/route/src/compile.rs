@@ -29,7 +29,8 @@ pub struct Route {
     pub destination: Destination,
     /// Whether and where it goes.
     pub kind: RouteKind,
-    /// Where to go instead: sorted, each once, IPv4-mapped addresses unwrapped. Never empty where `kind` is `Active`.
+    /// Where to go instead: sorted, each once, IPv4-mapped addresses unwrapped. Empty where none of
+    /// their names resolves yet: such a route fails its requests, loudly.
     pub endpoints: Arc<[SocketAddr]>,
     /// Whether the baseline may answer when no endpoint does.
     pub fallback: bool,
@@ -58,14 +59,6 @@ pub enum CompileError {
     /// Two routes name one destination.
     #[error("key {key} has two routes for {destination}; one for each destination is allowed")]
     SameDestination {
-        /// The key.
-        key: RoutingKey,
-        /// The destination.
-        destination: Destination,
-    },
-    /// An active route leads nowhere.
-    #[error("key {key} routes {destination} to no endpoint; at least one is needed")]
-    NoEndpoint {
         /// The key.
         key: RoutingKey,
         /// The destination.
@@ -142,9 +135,6 @@ fn compile_route(key: &RoutingKey, route: &RouteUnit) -> Result<Route, CompileEr
         && route.protocol != EndpointProtocol::Unknown;
     let kind = match route.state {
         RouteState::Active if !known => RouteKind::Unsupported,
-        RouteState::Active if endpoints.is_empty() => {
-            return Err(CompileError::NoEndpoint { key, destination });
-        }
         RouteState::Active => RouteKind::Active,
         RouteState::Gone => RouteKind::Gone,
         RouteState::Conflict => RouteKind::Conflict,

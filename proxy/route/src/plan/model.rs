@@ -1,10 +1,6 @@
 //! What the plan is made from: control's objects, stripped to what routes need.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    net::IpAddr,
-};
+use std::{collections::BTreeSet, fmt, net::IpAddr};
 
 pub use bellhop_api::Kind;
 use bellhop_api::{
@@ -138,6 +134,17 @@ pub struct Group {
     pub gone: bool,
 }
 
+impl Change {
+    /// The name of the object that changes.
+    #[must_use]
+    pub fn object_name(&self) -> ObjectName {
+        match self {
+            Self::Put(object) => object.object_name(),
+            Self::Delete(name) => name.clone(),
+        }
+    }
+}
+
 impl Object {
     /// The object's name.
     #[must_use]
@@ -168,10 +175,4 @@ pub(super) fn service_name(unit: &ServiceUnit) -> FullName {
 /// A port of a service, as a destination.
 pub(super) fn destination(service: &FullName, port: u16) -> Destination {
     Destination { service: service.name.clone(), namespace: service.namespace.clone(), port }
-}
-
-// Used by the maps of ports, which are sorted by both.
-#[cfg(test)]
-pub(super) fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {
-    BTreeMap::from(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())))
 }
