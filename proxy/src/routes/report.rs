@@ -1,0 +1,93 @@
+//! Telling control what is held: at once after a change, at most five times a second, else every 10 s.
+
+use std::{collections::BTreeSet, error::Error, future::Future, time::Duration};
+
+use bellhop_api::{RoutingKey, report::ProxyReport};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::{
+    House,
+    backoff::Backoff,
+    control::{Control, ControlError},
+};
+
+const EVERY: Duration = Duration::from_secs(10);
+/// Five a second.
+const APART: Duration = Duration::from_millis(200);
+/// How long leaving may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Keys of one report; the rest follow in the next ones.
+const MOST_KEYS: usize = 500;
+
+/// Reports until `leaving`; then says goodbye and returns.
+pub(super) async fn report(
+    control: &Control,
+    house: &House<'_>,
+    workload: &str,
+    leaving: impl Future<Output = ()>,
+) {
+    tokio::select! {
+        () = keep_reporting(control, house, workload) => {}
+        () = leaving => {}
+    }
+    let goodbye = ProxyReport { goodbye: true, ..compose(house, workload, &BTreeSet::new()) };
+    match timeout(GOODBYE, control.report(&goodbye)).await {
+        Ok(outcome) => count(house, &outcome),
+        Err(_) => house.counters.reports.with_label_values(&["failed"]).inc(),
+    }
+}
+
+async fn keep_reporting(control: &Control, house: &House<'_>, workload: &str) {
+    let mut backoff = Backoff::default();
+    loop {
+        let next = Instant::now() + APART;
+        let keys = house.held.take_unreported(MOST_KEYS);
+        let outcome = control.report(&compose(house, workload, &keys)).await;
+        count(house, &outcome);
+        match outcome {
+            Ok(()) => {
+                backoff.reset();
+                sleep_until(next).await;
+                tokio::select! {
+                    () = house.held.report_due() => {}
+                    () = sleep(EVERY) => {}
+                }
+            }
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn Error, "control was not told what is held");
+                house.held.untaken(keys);
+                let asked = match error {
+                    ControlError::Status { retry_after, .. } => retry_after,
+                    ControlError::Unreachable(_) => None,
+                };
+                sleep_until(next).await;
+                sleep(backoff.next(asked)).await;
+            }
+        }
+    }
+}
+
+/// What is held now, and of `keys` in particular.
+fn compose(house: &House<'_>, workload: &str, keys: &BTreeSet<RoutingKey>) -> ProxyReport {
+    let position = house.tables.position();
+    let table = house.tables.current();
+    let digest = |key: &RoutingKey| table.key(key.as_str()).map(|routes| routes.digest.to_string());
+    ProxyReport {
+        workload: workload.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        position: position.as_deref().cloned(),
+        table_digest: table.digest().to_string(),
+        keys: table.len() as u64,
+        digests: keys.iter().map(|key| (key.clone(), digest(key))).collect(),
+        goodbye: false,
+    }
+}
+
+fn count(house: &House<'_>, outcome: &Result<(), ControlError>) {
+    let outcome = match outcome {
+        Ok(()) => "accepted",
+        Err(ControlError::Status { .. }) => "refused",
+        Err(ControlError::Unreachable(_)) => "failed",
+    };
+    house.counters.reports.with_label_values(&[outcome]).inc();
+}
