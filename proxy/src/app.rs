@@ -14,6 +14,7 @@ use crate::{
     config::Config,
     drain::Phase,
     listen::{self, BindError},
+    routes,
     shared::{Shared, SharedRef},
     worker,
 };
@@ -56,7 +57,8 @@ pub fn start(mut config: Config) -> Result<Running, StartError> {
     addresses.iter().for_each(|address| shared.own.add(*address));
     // From here on its drop ends what was started.
     let mut running = Running { shared: Arc::clone(&shared), addresses, threads: Vec::new() };
-    running.threads.push(housekeeping::start(Arc::clone(&shared)).map_err(StartError::Thread)?);
+    let routes = routes::prepare(&shared.config.routing, &shared.tables, &shared.telemetry.housekeeping);
+    running.threads.push(housekeeping::start(Arc::clone(&shared), routes).map_err(StartError::Thread)?);
     let mut workers = Vec::new();
     for number in 0..shared.config.process.workers {
         let (handle, thread) = worker::start(Arc::clone(&shared), number).map_err(StartError::Thread)?;

@@ -7,22 +7,24 @@ use std::{
 
 use tokio::runtime;
 
-use crate::{drain::Phase, shared::SharedRef};
+use crate::{drain::Phase, routes::Routes, shared::SharedRef};
 
 /// Parsing a large table and serving admin requests happen on it.
 const STACK_BYTES: usize = 1024 * 1024;
 
-/// Starts it. It ends with the proxy.
+/// Starts it. It ends with the proxy, after a goodbye to control and a last look after the snapshot.
 ///
 /// # Errors
 /// When the thread or its runtime cannot be had.
-pub(super) fn start(shared: SharedRef) -> io::Result<JoinHandle<()>> {
+pub(super) fn start(shared: SharedRef, routes: Routes) -> io::Result<JoinHandle<()>> {
     let runtime =
         runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build()?;
     let thread = thread::Builder::new().name("housekeeping".to_owned()).stack_size(STACK_BYTES);
     thread.spawn(move || {
         runtime.block_on(async {
-            shared.drain.reached(Phase::Ended).await;
+            let drain = &shared.drain;
+            let (leaving, ended) = (drain.reached(Phase::Draining), drain.reached(Phase::Ended));
+            routes.run(&shared.tables, &shared.telemetry.housekeeping, leaving, ended).await;
         });
     })
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bellhop_api::DnsLabel;
 use serde::Serialize;
 
 use super::faults::Faults;
@@ -74,10 +75,12 @@ impl Flags {
     pub(super) fn resolve(self, faults: &mut Faults) -> Routing {
         let carriers: Vec<String> = self.carriers.into_iter().filter(|carrier| !carrier.is_empty()).collect();
         Routing {
-            control: self.control.filter(|url| !url.is_empty()),
-            proxy_id: self.proxy_id.filter(|id| !id.is_empty()),
+            control: control_url(self.control, faults),
+            proxy_id: proxy_id(self.proxy_id, faults),
             workload: self.workload.filter(|name| !name.is_empty()),
-            namespace: self.namespace.filter(|ns| !ns.is_empty()).unwrap_or_else(|| "default".to_owned()),
+            namespace: faults
+                .explained::<DnsLabel>("namespace", self.namespace.as_ref())
+                .map_or_else(|| "default".to_owned(), |namespace| namespace.to_string()),
             snapshot: self.snapshot.filter(|file| !file.is_empty()).map(PathBuf::from),
             require_routes: faults.switch("require-routes", self.require_routes.as_ref()),
             carriers: if carriers.is_empty() { vec!["baggage".to_owned()] } else { carriers },
@@ -85,4 +88,21 @@ impl Flags {
                 .switch("allow-loopback-endpoints", self.allow_loopback_endpoints.as_ref()),
         }
     }
+}
+
+fn control_url(typed: Option<String>, faults: &mut Faults) -> Option<String> {
+    let typed = typed.filter(|url| !url.is_empty())?;
+    crate::routes::check_url(&typed)
+        .map_err(|_| faults.add("control", &typed, "allowed: http://HOST[:PORT], without a path"))
+        .ok()
+}
+
+fn proxy_id(typed: Option<String>, faults: &mut Faults) -> Option<String> {
+    let typed = typed.filter(|id| !id.is_empty())?;
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if typed.len() <= 253 && typed.bytes().all(allowed) {
+        return Some(typed);
+    }
+    faults.add("proxy-id", &typed, "allowed: 1 to 253 of A-Z a-z 0-9 . _ -");
+    None
 }
