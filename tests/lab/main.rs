@@ -8,6 +8,7 @@ mod connections;
 mod control_plane;
 mod drain;
 mod endpoints;
+mod intercept;
 mod load;
 mod network;
 mod services;
@@ -48,7 +49,7 @@ fn alone(fixture: &Fixture, name: &str, case: fn(&mut Chain) -> Result<()>) -> T
 }
 
 /// A case with a network of its own.
-fn apart(name: &str, case: fn() -> Result<()>) -> Trial {
+fn apart(name: &str, case: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
     trial(name, case)
 }
 
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
     trials.extend(connections::trials());
     trials.extend(control_plane::trials());
     trials.extend(drain::trials());
+    trials.extend(intercept::trials());
     trials.extend(services::trials(&fixture));
     if let Err(why) = bellhop_e2e::net::allowed() {
         println!("the lab is skipped: {why}; run `tests/run` as root");
