@@ -25,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         apart("f17_a_proxy_does_not_dial_itself", loops),
         apart("b21_doors_that_are_not_meant_for_the_caller_stay_shut", doors),
         apart("b21_loopback_listeners_answer_no_foreign_host_and_no_browser", foreign_names),
+        apart("b21_endpoints_that_control_should_not_have_named_are_refused", forbidden_endpoints),
     ]
 }
 
@@ -240,5 +241,77 @@ fn foreign_names() -> Result<()> {
         }
     }
     ensure!(proxy.metric("bellhop_proxy_admin_refused_total")? >= 3.0, "not counted");
+    Ok(())
+}
+
+/// B21: control itself names endpoints that no proxy may dial.
+fn forbidden_endpoints() -> Result<()> {
+    const FORBIDDEN: [&str; 9] = [
+        "169.254.169.254:80",
+        "[fd00:ec2::254]:80",
+        "[::ffff:169.254.169.254]:80",
+        "[fe80::1]:8080",
+        "0.0.0.0:8080",
+        "[::]:8080",
+        "224.0.0.1:8080",
+        "127.0.0.1:15001",
+        "[::ffff:127.0.0.1]:9",
+    ];
+    let network = Network::with_hosts(&["caller", "callee", "control"])?;
+    let (caller, callee) = (network.host("caller"), network.host("callee"));
+    let app = TestApp::http(callee, PORT, "baseline")?;
+    let position = r#""token":"1","epoch":"e","revision":1"#;
+    let mut list = format!(
+        r#"{{"type":"reset",{position}}}
+{{"type":"put","unit":{{"service":{{"namespace":"default","name":"callee","ports":[{{"port":{PORT},"targetPort":{PORT}}}],"addresses":["{}"]}}}}}}
+"#,
+        callee.v4
+    );
+    for (key, endpoint) in FORBIDDEN.iter().enumerate() {
+        list += &format!(
+            r#"{{"type":"put","unit":{{"key":{{"key":"k{key}","digest":"","routes":[{{"destination":"callee:{PORT}","endpoints":["{endpoint}"]}}]}}}}}}
+"#
+        );
+    }
+    list += &format!("{{\"type\":\"synced\",{position}}}\n");
+    let control = TestApp::tcp(network.host("control"), 7070, move |stream| {
+        let _ = misled(stream, &list);
+    })?;
+    let url = format!("http://{}", control.v4());
+    let proxy = TestProxy::intercepting(caller, &[], &["--control", &url])?;
+    for (key, endpoint) in FORBIDDEN.iter().enumerate() {
+        let baggage = format!("routing-key=k{key}");
+        let before = proxy.counted("not-permitted")? + proxy.counted("loop")?;
+        let reply = client::get(caller, app.v4(), "/", &[("baggage", &baggage)])?;
+        let why = reply.header("proxy-status");
+        ensure!(
+            reply.status == 503 && (why.contains("not-permitted") || why.contains("loop")),
+            "{endpoint}: {reply:?}"
+        );
+        wait::until("a refusal to be counted", 2 * SECOND, || {
+            let after = proxy.counted("not-permitted")? + proxy.counted("loop")?;
+            ensure!(after > before, "{endpoint}: {before} before, {after} now");
+            Ok(())
+        })?;
+    }
+    ensure!(app.served() == 0, "the baseline was asked");
+    Ok(())
+}
+
+/// A control plane that sends a list which no control plane of ours would.
+fn misled(mut stream: TcpStream, list: &str) -> Result<()> {
+    let mut head = [0; 4096];
+    let watches = {
+        let n = stream.read(&mut head)?;
+        head[..n].starts_with(b"GET /v1/routes")
+    };
+    if !watches {
+        stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")?;
+        return Ok(());
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")?;
+    stream.write_all(list.as_bytes())?;
+    // Until the proxy goes.
+    std::io::copy(&mut stream, &mut std::io::sink())?;
     Ok(())
 }

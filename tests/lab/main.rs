@@ -3,6 +3,12 @@
 //!
 //! As root these tests run, and one that cannot is a failure. Otherwise they are skipped, with the reason.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says on standard output why it is skipped"
+)]
+
 mod chain;
 mod connections;
 mod control_plane;
