@@ -117,6 +117,11 @@ pub(crate) async fn baseline_by_name(shared: &Shared, authority: &str) -> Result
     Err(last)
 }
 
+/// A connection that somebody else tried to make.
+pub(crate) fn failed(side: Side, error: io::Error) -> RequestError {
+    RequestError::upstream(side, ErrorKind::of_connect(&error), Some(error))
+}
+
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     if stream.local_addr()? == stream.peer_addr()? {

@@ -1,10 +1,66 @@
-//! The HTTP/1 engine.
+//! The HTTP/1 engine: messages are relayed, not rebuilt (DESIGN §3.2).
+//!
+//! A head is parsed in place ([`head`], [`request`], [`response`]), checked until one reading of it is left, and goes on
+//! as the bytes it is; where a line must change it is re-emitted from slices ([`edit`]). Bodies are framed and never
+//! unpacked ([`framing`], [`chunked`]). [`relay`] and [`download`] move the bytes of one exchange, both directions at once; [`exchange`]
+//! finds its upstream and settles how it ended; [`session`] waits for the next request, and ends the connection.
+//!
+//! An idle connection holds no buffer and has armed no timer. A request that needs no change costs four system calls.
 
-use std::rc::Rc;
+mod chunked;
+mod download;
+mod edit;
+mod exchange;
+mod framing;
+mod head;
+mod linger;
+mod relay;
+mod request;
+mod response;
+mod session;
+mod target;
 
-use crate::connection::{Client, Detected};
+use std::{rc::Rc, time::Instant};
+
+pub(crate) use self::head::Lines;
+use self::{
+    exchange::Http1Exchange,
+    session::{Next, Session},
+};
+use crate::{
+    connection::{Client, Detected},
+    handler,
+    telemetry::{Listener, Protocol, RequestRecord},
+};
+
+/// A rule of HTTP that was broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fault(&'static str);
 
 /// Serves a client's connection to its end.
 pub(crate) async fn serve(client: Rc<Client>, from: Detected) {
-    crate::tunnel::opaque(&client, from).await;
+    let mut session = Session::new(&client, from);
+    loop {
+        let next = std::future::poll_fn(|cx| session.poll_next(cx)).await;
+        let record = || {
+            let listener = Listener::from(&client.arrival);
+            RequestRecord::begin(&client.worker.telemetry, listener, Protocol::Http1, Instant::now())
+        };
+        match next {
+            Next::Request(request) => {
+                let record = record();
+                client.activity.begin();
+                let choices = Rc::clone(&session.choices);
+                let mut exchange = Http1Exchange::new(&mut session, request);
+                handler::handle(&client, &choices, record, &mut exchange).await;
+                exchange.finish();
+                client.activity.rest();
+            }
+            Next::Faulty(error) => session.refuse(record(), &error).await,
+            Next::End(fate) => session.fate = fate,
+        }
+        if !session.goes_on() {
+            return session.end().await;
+        }
+    }
 }

@@ -22,6 +22,38 @@ pub(crate) struct Answer {
     pub(crate) proxy_status: String,
     /// The body: one line of plain text.
     pub(crate) body: String,
+    /// Whether an HTTP/1 connection ends with it. One whose sandbox could not be had goes on.
+    pub(crate) close: bool,
+}
+
+impl Answer {
+    /// The answer as HTTP/1 has it.
+    pub(crate) fn http1(&self, to_head: bool, close: bool) -> Vec<u8> {
+        let Self { status, proxy_status, body, .. } = self;
+        let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
+        let phrase = phrase(*status);
+        let connection = if close { "Connection: close\r\n" } else { "" };
+        let (length, body) = (body.len(), if to_head { "" } else { body });
+        format!(
+            "HTTP/1.1 {status} {phrase}\r\nDate: {date}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: {length}\r\nProxy-Status: {proxy_status}\r\n{connection}\r\n{body}"
+        )
+        .into_bytes()
+    }
+}
+
+/// The phrases of the statuses that [`status`] knows.
+fn phrase(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        408 => "Request Timeout",
+        414 => "URI Too Long",
+        431 => "Request Header Fields Too Large",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "Error",
+    }
 }
 
 /// gRPC's UNAVAILABLE and INTERNAL.
@@ -55,7 +87,9 @@ pub(crate) fn answer(
     if let Some(decision) = decision {
         identify(&mut proxy_status, client, decision, None);
     }
-    Answer { status, grpc, proxy_status, body }
+    let sandbox_only = error.side == Side::Sandbox
+        && (error.kind.is_unsent() || matches!(error.kind, ErrorKind::Refused(_)));
+    Answer { status, grpc, proxy_status, body, close: !sandbox_only }
 }
 
 /// The `Proxy-Status` member for an upstream's answer to a keyed request; `None` where nothing is to be said.

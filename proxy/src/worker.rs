@@ -21,6 +21,7 @@ use crate::{
     counters::Event,
     drain::Phase,
     endpoints::Endpoints,
+    http1::Lines,
     patrol::Patrol,
     shared::SharedRef,
     telemetry::WorkerTelemetry,
@@ -40,6 +41,8 @@ pub(crate) struct Worker {
     pub(crate) endpoints: Rc<Endpoints>,
     /// Buffers that no connection holds.
     pub(crate) buffers: Buffers,
+    /// Lists of fields that no request holds.
+    pub(crate) lines: Lines,
     /// The coarse clock that ends what takes too long.
     pub(crate) patrol: Rc<Patrol>,
 }
@@ -49,7 +52,7 @@ impl Worker {
     pub(crate) fn new(shared: SharedRef, number: usize) -> Self {
         let telemetry = shared.telemetry.worker(number);
         let (endpoints, patrol) = Default::default();
-        Self { shared, telemetry, endpoints, buffers: Buffers::default(), patrol }
+        Self { shared, telemetry, endpoints, buffers: Buffers::default(), lines: Lines::default(), patrol }
     }
 }
 

@@ -1,0 +1,217 @@
+//! The answer's direction of one exchange.
+
+use std::task::{Context, Poll, ready};
+
+use super::{
+    Fault, edit,
+    framing::Body,
+    head::find_end,
+    relay::{Outflow, Wires, client_gone},
+    request::{Method, Request},
+    response::Response,
+};
+use crate::error::{ErrorKind, RequestError};
+
+/// How an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Whole; whether both connections may be used again, as far as the answer is concerned.
+    Whole {
+        /// They may.
+        reusable: bool,
+    },
+    /// From here on the connection is a tunnel.
+    Tunnel,
+}
+
+#[derive(Debug)]
+enum State {
+    Head,
+    /// An interim answer, or one that begins a tunnel, is on its way.
+    Passing {
+        tunnel: bool,
+    },
+    Body(Body),
+}
+
+/// What the head of an answer is held against, and what is added to it.
+#[derive(Debug)]
+pub(super) struct Download {
+    asked: Method,
+    client_is_1_0: bool,
+    upgrade: bool,
+    max_headers: usize,
+    max_header_bytes: usize,
+    close: bool,
+    proxy_status: Option<String>,
+    state: State,
+    flow: Outflow,
+    searched: usize,
+    reusable: bool,
+    heard: bool,
+    began: bool,
+    /// The last status that was passed on; 0 before the first.
+    pub(super) status: u16,
+}
+
+impl Download {
+    /// The answer to `request`. With `close`, it says that the connection ends.
+    #[inline]
+    pub(super) fn new(
+        request: &Request,
+        limits: &crate::config::Limits,
+        close: bool,
+        proxy_status: Option<String>,
+    ) -> Self {
+        Self {
+            asked: request.method,
+            client_is_1_0: request.is_1_0,
+            upgrade: request.upgrade,
+            max_headers: limits.max_headers,
+            max_header_bytes: limits.max_header_bytes,
+            close,
+            proxy_status,
+            state: State::Head,
+            flow: Outflow::default(),
+            searched: 0,
+            reusable: !request.close && !close,
+            heard: false,
+            began: false,
+            status: 0,
+        }
+    }
+
+    /// Whether any byte of an answer came.
+    #[inline]
+    pub(super) fn heard(&self) -> bool {
+        self.heard
+    }
+
+    /// Whether a byte of the final answer went to the client, so that no other answer can.
+    #[inline]
+    pub(super) fn began(&self) -> bool {
+        self.began
+    }
+
+    #[inline]
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        wires: &mut Wires<'_>,
+        request_is_done: bool,
+    ) -> Poll<Result<Heard, RequestError>> {
+        loop {
+            let written = self.flow.poll(cx, wires.client, wires.output);
+            self.began |=
+                self.flow.began && matches!(self.state, State::Body(_) | State::Passing { tunnel: true });
+            if let Err(error) = ready!(written) {
+                return Poll::Ready(Err(client_gone(error)));
+            }
+            self.flow.consume(wires.output);
+            match &mut self.state {
+                State::Passing { tunnel: true } => return Poll::Ready(Ok(Heard::Tunnel)),
+                State::Passing { tunnel: false } => self.state = State::Head,
+                State::Body(body) if body.is_done() => {
+                    let reusable = self.reusable && wires.output.is_empty();
+                    return Poll::Ready(Ok(Heard::Whole { reusable }));
+                }
+                State::Head | State::Body(_) => {}
+            }
+            let bad = |Fault(rule)| RequestError::upstream(wires.side, ErrorKind::BadResponse(rule), None);
+            if self.take(wires.output.bytes(), request_is_done).map_err(bad)? {
+                continue;
+            }
+            match ready!(wires.output.poll_fill(cx, wires.upstream, wires.buffers)) {
+                Ok(0) => return Poll::Ready(self.ended(wires)),
+                Ok(_) => self.heard = true,
+                Err(error) => {
+                    return Poll::Ready(Err(RequestError::upstream(
+                        wires.side,
+                        ErrorKind::Reset,
+                        Some(error),
+                    )));
+                }
+            }
+        }
+    }
+
+    /// Finds out what may go on of what was read. Says whether there is something.
+    #[inline]
+    fn take(&mut self, bytes: &[u8], request_is_done: bool) -> Result<bool, Fault> {
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        match &mut self.state {
+            State::Body(body) => self.flow.cleared = body.scan(bytes)?,
+            State::Head => {
+                let Some(length) = find_end(bytes, self.searched)? else {
+                    self.searched = bytes.len();
+                    return if bytes.len() > self.max_header_bytes {
+                        Err(Fault("too long a head"))
+                    } else {
+                        Ok(false)
+                    };
+                };
+                self.searched = 0;
+                let (head, behind) = bytes.split_at_checked(length).unwrap_or_default();
+                self.head(head, behind, request_is_done)?;
+            }
+            State::Passing { .. } => {}
+        }
+        Ok(true)
+    }
+
+    #[inline]
+    fn head(&mut self, head: &[u8], behind: &[u8], request_is_done: bool) -> Result<(), Fault> {
+        let response = Response::parse(head, self.max_headers)?;
+        if response.is_interim() {
+            self.interim(head.len());
+            return Ok(());
+        }
+        self.status = response.status;
+        let tunnel = self.is_tunnel(&response, request_is_done)?;
+        let close = self.close && !response.close && !tunnel;
+        let edited = edit::response(head, response.has_hop_fields, close, self.proxy_status.as_deref());
+        self.flow = Outflow::head(head.len(), edited);
+        if tunnel {
+            self.state = State::Passing { tunnel };
+            return Ok(());
+        }
+        let mut body = Body::new(response.framing(self.asked, self.client_is_1_0)?);
+        let cleared = body.scan(behind)?;
+        if cleared < behind.len() {
+            return Err(Fault("bytes behind the answer's end"));
+        }
+        self.flow.cleared += cleared;
+        self.reusable &=
+            !response.close && (!self.client_is_1_0 || response.keep_alive) && body != Body::UntilClose;
+        self.state = State::Body(body);
+        Ok(())
+    }
+
+    /// An interim answer goes on, and does not end the wait. HTTP/1.0 knows none.
+    fn interim(&mut self, length: usize) {
+        self.flow = Outflow::head(length, None);
+        if self.client_is_1_0 {
+            self.flow.sent = length;
+        }
+        self.state = State::Passing { tunnel: false };
+    }
+
+    fn is_tunnel(&self, response: &Response, request_is_done: bool) -> Result<bool, Fault> {
+        match response.status {
+            101 if self.upgrade && request_is_done => Ok(true),
+            101 => Err(Fault("a switch of protocols that nobody asked for")),
+            200..300 => Ok(self.asked == Method::Connect),
+            _ => Ok(false),
+        }
+    }
+
+    /// The upstream ended.
+    fn ended(&self, wires: &Wires<'_>) -> Result<Heard, RequestError> {
+        match &self.state {
+            State::Body(Body::UntilClose) => Ok(Heard::Whole { reusable: false }),
+            _ => Err(RequestError::upstream(wires.side, ErrorKind::Closed, None)),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Heads re-emitted from slices of themselves, where a line must change on the way. Most heads go on as they are and do
+//! not come here.
+
+use bellhop_route::DECIDED_FIELD;
+use httparse::EMPTY_HEADER;
+
+use super::{
+    head::{Line, members},
+    request::{Request, is_h2c},
+    target::Form,
+};
+use crate::forward::DecidedField;
+
+/// The head of a request as it goes on; none where nothing changes.
+pub(super) fn request(
+    request: &Request,
+    bytes: &[u8],
+    explicit: bool,
+    decided: &DecidedField,
+) -> Option<Vec<u8>> {
+    let for_origin = explicit && request.form == Form::Absolute;
+    if !request.has_hop_fields && !request.host_differs && !explicit && *decided == DecidedField::Keep {
+        return None;
+    }
+    let mut out = Vec::with_capacity(bytes.len() + 128);
+    let first_field = request.lines.first().map_or(bytes.len().saturating_sub(2), |line| line.name.start());
+    let start_line = bytes.get(..first_field).unwrap_or_default();
+    if for_origin {
+        origin_line(&mut out, request, bytes)
+    } else {
+        out.extend_from_slice(start_line)
+    }
+    let authority = request.authority.map(|authority| authority.of_head(bytes)).unwrap_or_default();
+    let replaces_host = request.host_differs || for_origin;
+    if replaces_host {
+        field(&mut out, b"Host", authority);
+    }
+    let named = named_by_connection(fields(request, bytes));
+    for (at, line) in request.lines.iter().enumerate() {
+        let (name, value) = (line.name.of_head(bytes), line.value.of_head(bytes));
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        if named.iter().any(|hop| name.eq_ignore_ascii_case(hop))
+            || (replaces_host && is("host"))
+            || (*decided == DecidedField::Remove && is(DECIDED_FIELD))
+            || (explicit && (is("proxy-connection") || is("proxy-authorization")))
+            || is("http2-settings")
+        {
+            continue;
+        }
+        if is("connection") {
+            listed(&mut out, name, value, |option| {
+                is_kept_option(option) && (request.upgrade || !is_upgrade(option))
+            });
+        } else if is("upgrade") {
+            listed(&mut out, name, value, |protocol| !is_h2c(protocol));
+        } else {
+            out.extend_from_slice(whole_line(&request.lines, at, *line, bytes));
+        }
+    }
+    if let DecidedField::Add(value) = decided {
+        field(&mut out, DECIDED_FIELD.as_bytes(), value);
+    }
+    out.extend_from_slice(b"\r\n");
+    Some(out)
+}
+
+/// The head of an answer as it goes on; none where nothing changes.
+#[inline]
+pub(super) fn response(
+    bytes: &[u8],
+    has_hop_fields: bool,
+    close: bool,
+    proxy_status: Option<&str>,
+) -> Option<Vec<u8>> {
+    if !has_hop_fields && !close && proxy_status.is_none() {
+        return None;
+    }
+    let mut out = Vec::with_capacity(bytes.len() + 160);
+    if has_hop_fields || close {
+        without_hop_fields(&mut out, bytes, close);
+    } else {
+        out.extend_from_slice(bytes.get(..bytes.len().saturating_sub(2)).unwrap_or_default());
+    }
+    if let Some(member) = proxy_status {
+        field(&mut out, b"Proxy-Status", member.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    Some(out)
+}
+
+/// Copies the head of an answer up to its empty line; with `close`, `Connection` says that and no more.
+#[cold]
+fn without_hop_fields(out: &mut Vec<u8>, bytes: &[u8], close: bool) {
+    let mut parsed = vec![EMPTY_HEADER; bytes.len() / 4];
+    let mut answer = httparse::Response::new(&mut parsed);
+    // The head was parsed before; a second time it cannot fail.
+    let _ = answer.parse(bytes);
+    let end_of_line = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    out.extend_from_slice(bytes.get(..end_of_line).unwrap_or_default());
+    let all = || answer.headers.iter().map(|field| (field.name.as_bytes(), field.value));
+    let named = named_by_connection(all());
+    for (name, value) in all() {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        if named.iter().any(|hop| name.eq_ignore_ascii_case(hop)) || (close && is("keep-alive")) {
+            continue;
+        }
+        if is("connection") {
+            listed(out, name, value, |option| is_kept_option(option) && !close);
+        } else {
+            field(out, name, value);
+        }
+    }
+    if close {
+        field(out, b"Connection", b"close");
+    }
+}
+
+fn origin_line(out: &mut Vec<u8>, request: &Request, bytes: &[u8]) {
+    let path = request.path.of_head(bytes);
+    out.extend_from_slice(request.method_text.of_head(bytes));
+    out.push(b' ');
+    if !path.starts_with(b"/") {
+        out.extend_from_slice(if path.is_empty() && request.method_text.of_head(bytes) == b"OPTIONS" {
+            b"*"
+        } else {
+            b"/"
+        });
+    }
+    out.extend_from_slice(path);
+    out.extend_from_slice(if request.is_1_0 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
+}
+
+fn fields<'a>(request: &'a Request, bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    request.lines.iter().map(move |line| (line.name.of_head(bytes), line.value.of_head(bytes)))
+}
+
+/// What `Connection` names, apart from its own options.
+fn named_by_connection<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<&'a [u8]> {
+    let values = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"connection"));
+    values.flat_map(|(_, value)| members(value)).filter(|option| !is_kept_option(option)).collect()
+}
+
+fn is_kept_option(option: &[u8]) -> bool {
+    option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive") || is_upgrade(option)
+}
+
+fn is_upgrade(option: &[u8]) -> bool {
+    option.eq_ignore_ascii_case(b"upgrade")
+}
+
+/// A list field with the members that `keep` keeps; none at all where it keeps none.
+fn listed(out: &mut Vec<u8>, name: &[u8], value: &[u8], keep: impl Fn(&[u8]) -> bool) {
+    let kept: Vec<_> = members(value).filter(|member| keep(member)).collect();
+    if !kept.is_empty() {
+        field(out, name, &kept.join(&b", "[..]));
+    }
+}
+
+fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    for part in [name, b": ", value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}
+
+/// A line as it came, up to where the next one starts.
+fn whole_line<'a>(lines: &[Line], at: usize, line: Line, bytes: &'a [u8]) -> &'a [u8] {
+    let end = lines.get(at + 1).map_or(bytes.len().saturating_sub(2), |next| next.name.start());
+    bytes.get(line.name.start()..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! One request in the hands of the HTTP/1 engine: it finds the upstream's connection, relays, and settles how both
+//! connections go on.
+
+use std::{future::poll_fn, rc::Rc};
+
+use bellhop_api::watch::EndpointProtocol;
+use bellhop_route::Reason;
+use bytes::Bytes;
+
+use super::{
+    Fault,
+    download::{Download, Heard},
+    edit,
+    framing::Body,
+    relay::{Relay, Wires},
+    request::{Method, Request},
+    session::{Fate, Session},
+};
+use crate::{
+    buffer::Buffer,
+    connection::Baseline,
+    context::{Head, RequestContext},
+    dial, dialling,
+    error::{ErrorKind, RequestError, Side},
+    forward::{Attempt, Target},
+    handler::Exchange,
+    respond::Answer,
+    telemetry::{RequestRecord, Tunnel},
+    upstream::{Upstream, Whither, reset},
+};
+
+/// One request and its answer.
+#[derive(Debug)]
+pub(super) struct Http1Exchange<'a> {
+    session: &'a mut Session,
+    request: Request,
+    /// Whether the input still holds all that came of the request, and no answer has begun.
+    untouched: bool,
+    /// Whether the answer has begun.
+    began: bool,
+    client_is_gone: bool,
+}
+
+impl<'a> Http1Exchange<'a> {
+    /// A request whose head stands at the front of the session's input.
+    #[inline]
+    pub(super) fn new(session: &'a mut Session, request: Request) -> Self {
+        Self { session, request, untouched: true, began: false, client_is_gone: false }
+    }
+
+    /// Gives back what the exchange had borrowed.
+    #[inline]
+    pub(super) fn finish(self) {
+        let worker = &self.session.client.worker;
+        worker.lines.give_back(self.request.lines);
+        self.session.input.release(&worker.buffers);
+    }
+
+    fn whither(&self, context: &RequestContext, target: Target) -> Whither {
+        match (target, &context.authority) {
+            (Target::Sandbox { endpoint, .. }, _) => Whither::Endpoint(endpoint),
+            (Target::Baseline, Some(authority)) => Whither::Authority(authority.clone()),
+            (Target::Baseline, None) => Whither::Baseline,
+        }
+    }
+
+    /// Connects, or takes the connection that detection has dialled.
+    async fn dial(&mut self, whither: Whither) -> Result<Upstream, RequestError> {
+        let client = &self.session.client;
+        let shared = &client.worker.shared;
+        let socket = match &whither {
+            Whither::Endpoint(endpoint) => dial::sandbox(shared, *endpoint).await?,
+            Whither::Authority(authority) => dial::baseline_by_name(shared, authority).await?,
+            Whither::Baseline => {
+                let dialled = std::mem::replace(&mut self.session.dialled, Baseline::NotDialled);
+                match dialled.ready().await {
+                    Baseline::Connected(socket) => socket,
+                    Baseline::Failed(error) => return Err(dial::failed(Side::Baseline, error)),
+                    Baseline::NotDialled | Baseline::Dialling(_) => {
+                        let dialled = dialling::baseline(Rc::clone(client)).await;
+                        dialled.map_err(|error| dial::failed(Side::Baseline, error))?
+                    }
+                }
+            }
+        };
+        if let Whither::Endpoint(endpoint) = whither {
+            self.session.choices.succeeded(endpoint);
+        }
+        Ok(Upstream { whither, socket, fresh: true })
+    }
+
+    /// One try on one connection.
+    async fn relay(
+        &mut self,
+        upstream: &mut Upstream,
+        attempt: &Attempt,
+        side: Side,
+    ) -> Result<(Heard, Relay, Buffer), (RequestError, Option<Relay>)> {
+        let Session { client, socket, input, explicit, .. } = &mut *self.session;
+        let worker = &*client.worker;
+        let shared = &worker.shared;
+        let head = input.bytes().get(..self.request.length).unwrap_or_default();
+        let edited = edit::request(&self.request, head, *explicit, &attempt.decided);
+        let close = shared.drain.draining();
+        let down = Download::new(&self.request, &shared.config.limits, close, attempt.proxy_status.clone());
+        let relay = Relay::new(&self.request, edited, input, down);
+        let mut relay = relay.map_err(|Fault(rule)| (RequestError::bad_request(rule), None))?;
+        let mut output = Buffer::default();
+        let mut wires = Wires {
+            client: socket,
+            input,
+            upstream: &mut upstream.socket,
+            output: &mut output,
+            buffers: &worker.buffers,
+            side,
+        };
+        match poll_fn(|cx| relay.poll(cx, &mut wires)).await {
+            Ok(heard) => Ok((heard, relay, output)),
+            Err(error) => {
+                output.consume(usize::MAX / 2);
+                output.release(&worker.buffers);
+                Err((error, Some(relay)))
+            }
+        }
+    }
+
+    /// The answer has ended: what becomes of both connections.
+    #[inline]
+    fn settle(&mut self, heard: Heard, mut relay: Relay, mut output: Buffer, upstream: Upstream) {
+        let session = &mut *self.session;
+        relay.release_request(&mut session.input);
+        session.upstreams.note_answer(&upstream.whither);
+        match heard {
+            Heard::Whole { reusable: true } if relay.is_clean() => session.upstreams.keep(upstream),
+            Heard::Whole { .. } => {
+                session.fate =
+                    if relay.is_clean() && session.input.is_empty() { Fate::Close } else { Fate::Linger };
+            }
+            Heard::Tunnel => {
+                let from_server = Bytes::copy_from_slice(output.bytes());
+                let what =
+                    if self.request.method == Method::Connect { Tunnel::Connect } else { Tunnel::Upgrade };
+                session.fate = Fate::Tunnel(Box::new((upstream.socket, from_server, what)));
+            }
+        }
+        output.consume(usize::MAX / 2);
+        output.release(&session.client.worker.buffers);
+    }
+
+    /// The exchange broke off: its upstream's connection ends, as a reset where the request was not whole.
+    fn break_off(&mut self, error: &RequestError, relay: Option<&Relay>, upstream: Upstream) {
+        self.began = relay.is_some_and(|relay| relay.down.began());
+        self.untouched = false;
+        self.client_is_gone = error.kind == ErrorKind::ClientGone;
+        if error.side == Side::Client || matches!(error.kind, ErrorKind::BadResponse(_)) {
+            reset(upstream.socket);
+        }
+        // What was sent of the answer must not look whole: an end is passed on as an end, anything else is a reset.
+        self.session.fate = match error.kind {
+            ErrorKind::Closed => Fate::Close,
+            _ => Fate::Reset,
+        };
+    }
+
+    /// Whether the whole request stands in the input, so that the connection can go on behind it. Lets go of it then.
+    fn skip_request(&mut self) -> bool {
+        let behind = self.session.input.bytes().get(self.request.length..).unwrap_or_default();
+        let mut body = Body::new(self.request.framing);
+        let Ok(count) = body.scan(behind) else { return false };
+        let skips = self.untouched && body.is_done() && self.request.method != Method::Connect;
+        if skips {
+            self.session.input.consume(self.request.length + count);
+        }
+        skips
+    }
+}
+
+impl Exchange for Http1Exchange<'_> {
+    #[inline]
+    fn head(&self) -> impl Head + '_ {
+        let bytes = self.session.input.bytes();
+        self.request.view(bytes.get(..self.request.length).unwrap_or_default())
+    }
+
+    #[inline]
+    async fn send(
+        &mut self,
+        context: &RequestContext,
+        attempt: &Attempt,
+        record: &mut RequestRecord,
+    ) -> Result<(), RequestError> {
+        let side = attempt.target.side();
+        if let Target::Sandbox { protocol: EndpointProtocol::Http2, .. } = attempt.target {
+            return Err(RequestError::upstream(side, ErrorKind::Refused(Reason::Unsupported), None));
+        }
+        let mut whither = self.whither(context, attempt.target);
+        let mut upstream = match self.session.upstreams.take(&whither) {
+            Some(upstream) => upstream,
+            None => Box::pin(self.dial(whither)).await?,
+        };
+        loop {
+            match self.relay(&mut upstream, attempt, side).await {
+                Ok((heard, relay, output)) => {
+                    record.status(relay.down.status);
+                    self.settle(heard, relay, output, upstream);
+                    return Ok(());
+                }
+                Err((error, Some(relay)))
+                    if !upstream.fresh
+                        && relay.may_retry(&error, context.idempotent, self.request.upgrade) =>
+                {
+                    whither = upstream.whither;
+                    upstream = Box::pin(self.dial(whither)).await?;
+                }
+                Err((error, relay)) => {
+                    record.status(relay.as_ref().map_or(0, |relay| relay.down.status));
+                    self.break_off(&error, relay.as_ref(), upstream);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn answer(&mut self, record: &mut RequestRecord, answer: Answer) {
+        if self.began || self.client_is_gone {
+            return;
+        }
+        let to_head = self.request.method == Method::Head;
+        let draining = self.session.client.worker.shared.drain.draining();
+        let close = answer.close || draining || self.request.close || !self.skip_request();
+        self.session.fate = if close { Fate::Linger } else { Fate::Next };
+        record.status(answer.status);
+        Box::pin(self.session.say(&answer, to_head, close)).await;
+    }
+}

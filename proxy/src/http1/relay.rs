@@ -1,0 +1,251 @@
+//! The bytes of one exchange, both directions at once.
+//!
+//! One state machine for each direction, polled together by the connection's task: nothing waits for the other
+//! direction, and nothing is read that has no place to go.
+
+use std::{
+    io,
+    net::Shutdown,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use socket2::SockRef;
+use tokio::{io::AsyncWrite as _, net::TcpStream};
+
+use super::{
+    Fault,
+    download::{Download, Heard},
+    framing::Body,
+    request::Request,
+};
+use crate::{
+    buffer::{Buffer, Buffers},
+    error::{ErrorKind, RequestError, Side},
+};
+
+/// Bytes on their way out: a re-emitted head, then a part of a buffer.
+#[derive(Debug, Default)]
+pub(super) struct Outflow {
+    /// Takes the place of the buffer's first bytes.
+    pub(super) edited: Vec<u8>,
+    edited_sent: usize,
+    /// Bytes at the buffer's front that may go.
+    pub(super) cleared: usize,
+    /// How many of them have gone, or were replaced.
+    pub(super) sent: usize,
+    /// Whether the kernel took any.
+    pub(super) began: bool,
+}
+
+impl Outflow {
+    /// A head of `length` bytes, as it is or re-emitted.
+    #[inline]
+    pub(super) fn head(length: usize, edited: Option<Vec<u8>>) -> Self {
+        let sent = if edited.is_some() { length } else { 0 };
+        Self { edited: edited.unwrap_or_default(), edited_sent: 0, cleared: length, sent, began: false }
+    }
+
+    /// Writes until all that may go has gone.
+    #[inline]
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut TcpStream,
+        from: &Buffer,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let head = self.edited.get(self.edited_sent..).unwrap_or_default();
+            let rest = from.bytes().get(self.sent..self.cleared).unwrap_or_default();
+            let mut socket = Pin::new(&mut *to);
+            let count = match (head.is_empty(), rest.is_empty()) {
+                (true, true) => return Poll::Ready(Ok(())),
+                (true, false) => ready!(socket.as_mut().poll_write(cx, rest))?,
+                (false, true) => ready!(socket.as_mut().poll_write(cx, head))?,
+                (false, false) => {
+                    let both = [io::IoSlice::new(head), io::IoSlice::new(rest)];
+                    ready!(socket.as_mut().poll_write_vectored(cx, &both))?
+                }
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.began = true;
+            let of_head = count.min(head.len());
+            self.edited_sent += of_head;
+            self.sent += count - of_head;
+        }
+    }
+
+    /// Forgets what has gone; the buffer lets go of it too.
+    #[inline]
+    pub(super) fn consume(&mut self, from: &mut Buffer) {
+        from.consume(self.sent);
+        (self.sent, self.cleared) = (0, 0);
+        self.edited = Vec::new();
+        self.edited_sent = 0;
+    }
+}
+
+/// The sockets and buffers of one exchange.
+#[derive(Debug)]
+pub(super) struct Wires<'a> {
+    pub(super) client: &'a mut TcpStream,
+    /// Read from the client; the request's head stands at its front.
+    pub(super) input: &'a mut Buffer,
+    pub(super) upstream: &'a mut TcpStream,
+    /// Read from the upstream.
+    pub(super) output: &'a mut Buffer,
+    pub(super) buffers: &'a Buffers,
+    /// On whose side the upstream is.
+    pub(super) side: Side,
+}
+
+/// How the request's direction stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Upward {
+    /// On its way.
+    Open,
+    /// All of it has gone.
+    Done,
+    /// The client ended in the midst of it; the upstream was told.
+    Cut,
+    /// The upstream takes no more. It may have answered already.
+    Broken,
+}
+
+/// One exchange.
+#[derive(Debug)]
+pub(super) struct Relay {
+    flow: Outflow,
+    body: Body,
+    upward: Upward,
+    /// Whether the input still holds the request from its first byte on.
+    whole: bool,
+    client_ended: bool,
+    /// The answer's direction.
+    pub(super) down: Download,
+}
+
+impl Relay {
+    /// Nothing sent yet. `edited` takes the place of the head.
+    #[inline]
+    pub(super) fn new(
+        request: &Request,
+        edited: Option<Vec<u8>>,
+        input: &Buffer,
+        down: Download,
+    ) -> Result<Self, Fault> {
+        let mut flow = Outflow::head(request.length, edited);
+        let mut body = Body::new(request.framing);
+        flow.cleared += body.scan(input.bytes().get(request.length..).unwrap_or_default())?;
+        Ok(Self { flow, body, upward: Upward::Open, whole: true, client_ended: false, down })
+    }
+
+    /// Moves what can be moved; ready when the answer has ended.
+    ///
+    /// # Errors
+    /// What went wrong. [`Relay::may_retry`] and [`Download::began`] say what can be done about it.
+    #[inline]
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        wires: &mut Wires<'_>,
+    ) -> Poll<Result<Heard, RequestError>> {
+        if self.upward == Upward::Open
+            && let Poll::Ready(upward) = self.poll_up(cx, wires)?
+        {
+            self.upward = upward;
+        }
+        match self.down.poll(cx, wires, self.upward == Upward::Done)? {
+            Poll::Ready(heard) => Poll::Ready(Ok(heard)),
+            Poll::Pending => {
+                if self.upward != Upward::Open && !self.client_ended {
+                    self.watch_client(cx, wires)?;
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    #[inline]
+    fn poll_up(&mut self, cx: &mut Context<'_>, wires: &mut Wires<'_>) -> Poll<Result<Upward, RequestError>> {
+        loop {
+            if ready!(self.flow.poll(cx, wires.upstream, wires.input)).is_err() {
+                return Poll::Ready(Ok(Upward::Broken));
+            }
+            if self.body.is_done() {
+                return Poll::Ready(Ok(Upward::Done));
+            }
+            self.whole = false;
+            self.flow.consume(wires.input);
+            match ready!(wires.input.poll_fill(cx, wires.client, wires.buffers)) {
+                Ok(0) => {
+                    self.client_ended = true;
+                    end(wires.upstream);
+                    return Poll::Ready(Ok(Upward::Cut));
+                }
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(client_gone(error))),
+            }
+            match self.body.scan(wires.input.bytes()) {
+                Ok(count) => self.flow.cleared = count,
+                Err(Fault(rule)) => return Poll::Ready(Err(RequestError::bad_request(rule))),
+            }
+        }
+    }
+
+    /// While the answer is awaited the client may end, which its upstream is told; or send the next request, which waits.
+    fn watch_client(&mut self, cx: &mut Context<'_>, wires: &mut Wires<'_>) -> Result<(), RequestError> {
+        if self.whole && self.down.heard() {
+            self.release_request(wires.input);
+            wires.input.release(wires.buffers);
+        }
+        while wires.input.has_room() {
+            match wires.input.poll_fill(cx, wires.client, wires.buffers) {
+                Poll::Ready(Ok(0)) => {
+                    self.client_ended = true;
+                    end(wires.upstream);
+                    return Ok(());
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Err(client_gone(error)),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the input go of this request; what is behind it stays.
+    #[inline]
+    pub(super) fn release_request(&mut self, input: &mut Buffer) {
+        self.whole = false;
+        self.flow.sent = self.flow.cleared;
+        self.flow.consume(input);
+    }
+
+    /// Whether both connections stand as they did before.
+    #[inline]
+    pub(super) fn is_clean(&self) -> bool {
+        self.upward == Upward::Done && !self.client_ended
+    }
+
+    /// Whether the request may be sent once more, after its connection turned out to be dead (DESIGN §3.4).
+    pub(super) fn may_retry(&self, error: &RequestError, idempotent: bool, upgrade: bool) -> bool {
+        let died = matches!(error.kind, ErrorKind::Closed | ErrorKind::Reset);
+        let untouched = !self.flow.began && self.whole;
+        let repeatable = idempotent && !upgrade && self.whole && self.body.is_done();
+        died && !self.client_ended && !self.down.heard() && (untouched || repeatable)
+    }
+}
+
+/// Passes an end on as an end.
+fn end(socket: &TcpStream) {
+    // An upstream that has reset the connection needs no end any more.
+    let _ = SockRef::from(socket).shutdown(Shutdown::Write);
+}
+
+/// The client reset the connection, or took no more.
+pub(super) fn client_gone(error: io::Error) -> RequestError {
+    RequestError { kind: ErrorKind::ClientGone, side: Side::Client, source: Some(error) }
+}
