@@ -11,7 +11,6 @@
 mod attempt;
 mod dial;
 mod door;
-mod downgrade;
 mod exchange;
 mod frames;
 mod head;
@@ -19,6 +18,7 @@ mod nursery;
 mod pool;
 mod settings;
 mod stream;
+pub(crate) mod to_http1;
 mod transfer;
 mod upstream;
 mod wire;
@@ -33,9 +33,9 @@ use crate::{
     endpoints::Choices,
     http2::{
         door::Door,
-        downgrade::Links,
         nursery::{Cradle, Nursery},
         pool::Pool,
+        to_http1::Links,
         wire::{Role, Wire},
     },
 };

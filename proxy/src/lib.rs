@@ -19,6 +19,9 @@ mod endpoints;
 mod error;
 mod explicit;
 mod forward;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handler;
 mod http1;
 mod http2;

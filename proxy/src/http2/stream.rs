@@ -11,9 +11,9 @@ use http::{HeaderName, HeaderValue, Request, Response, header, request::Parts, r
 use super::{
     Engine,
     attempt::{self, Done, Message},
-    downgrade,
     exchange::Incoming,
     head::{self, Fault},
+    to_http1,
 };
 use crate::{
     context::{Head, RequestContext},
@@ -91,7 +91,7 @@ impl Exchange for Stream<'_> {
         };
         let done = match attempt.target {
             Target::Sandbox { endpoint, protocol: EndpointProtocol::Http1 } => {
-                downgrade::run(self.engine, endpoint, message, &mut self.incoming, on_head).await?
+                to_http1::run(self.engine, endpoint, message, &mut self.incoming, on_head).await?
             }
             target => {
                 let whither = whither(context, target);

@@ -7,6 +7,8 @@
 mod chunked;
 mod download;
 mod links;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod oracle;
 mod request;
 mod response;
 mod upload;

@@ -259,9 +259,26 @@ proptest! {
     }
 
     #[test]
+    fn any_bytes_keep_the_oracle_quiet(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        super::oracle::run(&bytes);
+    }
+
+    #[test]
     fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), cut in 1usize..50) {
         let _ = unpack(&bytes, cut);
         let _ = take(&mut BytesMut::from(&bytes[..]), &Method::GET, &Limits::default());
         let _ = Bytes::from(bytes);
     }
+}
+
+/// The corpus of the fuzz target `http2_to_http1`.
+#[test]
+fn the_fuzz_corpus_holds() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/http2_to_http1");
+    let mut count = 0;
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        super::oracle::run(&std::fs::read(entry.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count >= 10, "{count} files");
 }
