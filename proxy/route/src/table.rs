@@ -6,7 +6,7 @@
 mod services;
 mod standing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::{
     Arc,
