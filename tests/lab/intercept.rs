@@ -129,11 +129,9 @@ fn interrupted() -> Result<()> {
 fn without_v6() -> Result<()> {
     let network = Network::with_hosts(&["host", "peer"])?;
     let host = network.host("host");
-    host.run(
-        "sysctl",
-        &["-w", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"],
-        "",
-    )?;
+    let absent = "for file in all default; do echo 1 > /proc/sys/net/ipv6/conf/$file/disable_ipv6; done";
+    host.run("sh", &["-ec", absent], "")?;
+    ensure!(!host.run("ip", &["address"], "")?.contains("inet6"), "IPv6 is still there");
     let app = TestApp::http(network.host("peer"), PORT, "baseline")?;
     let proxy = TestProxy::intercepting(host, &[PORT], &[])?;
     let reply = proxy.counts("http1", || client::get(host, app.v4(), "/", &[]))?;

@@ -20,7 +20,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
 use tempfile::TempDir;
 
 /// What all namespaces of all labs begin with.
@@ -248,9 +251,9 @@ fn run(command: &mut Command, input: &str) -> Result<String> {
 /// Kills what runs in a namespace and removes it.
 fn remove(namespace: &str) {
     let pids = run(Command::new("ip").args(["netns", "pids", namespace]), "").unwrap_or_default();
-    let pids: Vec<_> = pids.split_whitespace().filter(|pid| *pid != process::id().to_string()).collect();
-    if !pids.is_empty() {
-        let _ = Command::new("kill").arg("-KILL").args(pids).stderr(Stdio::null()).status();
+    let others = pids.split_whitespace().filter(|pid| *pid != process::id().to_string());
+    for pid in others.filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+        let _ = kill_process(pid, Signal::KILL);
     }
     let _ = Command::new("ip").args(["netns", "delete", namespace]).stderr(Stdio::null()).status();
     let _ = fs::remove_dir_all(Path::new("/etc/netns").join(namespace));
