@@ -152,7 +152,7 @@ impl<'a> Watch<'a> {
                     self.dialled(done);
                     None
                 }
-                Next::ServerReadable => self.read_server(),
+                Next::ServerReadable => self.read_server()?,
                 Next::Time => self.late()?,
             };
             if decided.is_some() {
@@ -212,16 +212,22 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn read_server(&mut self) -> Option<Protocol> {
-        let Baseline::Connected(server) = &self.baseline else { return None };
+    /// Outer `None`: the server reset the connection, and so is the client's.
+    fn read_server(&mut self) -> Option<Option<Protocol>> {
+        let Baseline::Connected(server) = &self.baseline else { return Some(None) };
         self.server_first.reserve(SERVER_READ_BYTES);
         match server.try_read_buf(&mut self.server_first) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-            // The tunnel meets the same end or reset, and passes it on.
-            Ok(0) | Err(_) => return Some(Protocol::Opaque),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(None),
+            // The tunnel meets the same end, and passes it on.
+            Ok(0) => return Some(Some(Protocol::Opaque)),
+            // A reset is told once: the tunnel would meet an end.
+            Err(_) => {
+                tunnel::reset(&self.socket);
+                return None;
+            }
             Ok(_) => {}
         }
-        match settings::classify(&self.server_first) {
+        Some(match settings::classify(&self.server_first) {
             ServerFirst::Undecided => None,
             ServerFirst::Settings => {
                 self.held_back = true;
@@ -231,7 +237,7 @@ impl<'a> Watch<'a> {
                 self.client.worker.shared.counters.count(Event::ServerFirst);
                 Some(Protocol::Opaque)
             }
-        }
+        })
     }
 
     fn dialled(&mut self, done: io::Result<TcpStream>) {
