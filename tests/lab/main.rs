@@ -37,7 +37,7 @@ struct Fixture(Arc<OnceLock<Result<RwLock<Chain>, String>>>);
 impl Fixture {
     fn chain(&self) -> Result<&RwLock<Chain>> {
         let chain =
-            self.0.get_or_init(|| Chain::start().map(RwLock::new).map_err(|error| format!("{error:?}")));
+            self.0.get_or_init(|| Chain::start().map(RwLock::new).map_err(|error| format!("{error:#}")));
         chain.as_ref().map_err(|error| anyhow!("the services did not start: {error}"))
     }
 }
@@ -60,7 +60,7 @@ fn apart(name: &str, case: impl FnOnce() -> Result<()> + Send + 'static) -> Tria
 }
 
 fn trial(name: &str, case: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
-    Trial::test(name, || case().map_err(|error| Failed::from(format!("{error:?}"))))
+    Trial::test(name, || case().map_err(|error| Failed::from(format!("{error:#}"))))
 }
 
 fn main() -> ExitCode {
