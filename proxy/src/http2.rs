@@ -45,7 +45,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What all futures of one client's connection share.
 #[derive(Debug)]
-struct Engine {
+pub(crate) struct Engine {
     client: Rc<Client>,
     /// Which endpoint each key's requests go to.
     choices: Choices,

@@ -188,7 +188,7 @@ impl Engine {
     ) {
         let dialled = async move { dial.await.map_err(failed_dial) };
         // Polled by the nursery; whoever wants the connection finds it in the pool.
-        let _ = self.begin(Whither::Baseline, dialled);
+        drop(self.begin(Whither::Baseline, dialled));
     }
 
     /// The connection to `whither`, dialled where there is none.

@@ -10,8 +10,10 @@
 )]
 
 mod bodies;
+mod control;
 mod floods;
 mod goaway;
 mod messages;
 mod peer;
 mod resets;
+mod routing;

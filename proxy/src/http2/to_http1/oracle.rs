@@ -17,7 +17,7 @@ use crate::{config::Limits, forward::DecidedField, http2::head};
 ///
 /// # Panics
 /// Where what was written can be read otherwise than it was meant, or an answer's reading depends on how it arrives.
-pub fn run(bytes: &[u8]) {
+pub(crate) fn run(bytes: &[u8]) {
     let Some((&flags, mut rest)) = bytes.split_first() else { return };
     let bodiless = flags & 1 == 1;
     if let Some(head) = request(&mut rest)
