@@ -13,7 +13,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{Running, start};
+use super::{Running, StartError, start};
 use crate::{
     config::{self, Config, LogFormat, Process},
     drain::Phase,
@@ -75,6 +75,10 @@ fn run(config: Config) -> ExitCode {
     log_to_stderr(&config.process);
     let running = match start(config) {
         Ok(running) => running,
+        Err(error @ StartError::NoListener) => {
+            eprintln!("bellhop-proxy: {error}\nSee bellhop-proxy --help.");
+            return ExitCode::from(EXIT_USAGE);
+        }
         Err(error) => {
             tracing::error!(error = &error as &dyn Error, "cannot start");
             return ExitCode::FAILURE;

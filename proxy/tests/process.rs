@@ -1,0 +1,222 @@
+//! `bellhop-proxy` as a process: its command line, its signals, its limits.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_bellhop-proxy");
+/// Longer than anything here takes.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A running proxy; killed when dropped.
+struct Proxy {
+    child: Child,
+    log: BufReader<std::process::ChildStderr>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Proxy {
+    /// Runs `line` in a shell, in which `$PROXY` is the program, and waits until it serves.
+    fn start(line: &str) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(line).env("PROXY", PROGRAM).env("BELLHOP_LOG_FORMAT", "json");
+        command.env("BELLHOP_ADMIN", "off").env("BELLHOP_LISTEN", "127.0.0.1:0");
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut told = String::new();
+        let addresses = loop {
+            let mut line = String::new();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended: {told}");
+            told.push_str(&line);
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if line["message"] == "serving" {
+                let addresses = line["addresses"].as_str().unwrap().trim_matches(['[', ']']).split(", ");
+                break addresses.map(|address| address.parse().unwrap()).collect();
+            }
+        };
+        Self { child, log, addresses }
+    }
+
+    fn before(upstream: SocketAddr, flags: &str) -> Self {
+        Self::start(&format!("exec $PROXY --upstream {upstream} {flags}"))
+    }
+
+    fn dial(&self) -> TcpStream {
+        let socket = TcpStream::connect(self.addresses[0]).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        socket
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn ends(&mut self) -> ExitStatus {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "still running");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn rest_of_log(&mut self) -> String {
+        let mut log = String::new();
+        self.log.read_to_string(&mut log).unwrap();
+        log
+    }
+
+    /// User and system time so far, in clock ticks (proc(5)).
+    fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
+    from.write_all(bytes).unwrap();
+    let mut read = vec![0; bytes.len()];
+    to.read_exact(&mut read).unwrap();
+    assert_eq!(read, bytes);
+}
+
+fn output(args: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(PROGRAM).args(args).env_remove("BELLHOP_LISTEN").output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn wrong_usage_exits_with_64_and_names_every_fault() {
+    let (code, told) = output(&["--listen", "here", "--upstream", "route:1", "--workers", "none"]);
+    assert_eq!(code, Some(64), "{told}");
+    assert!(told.contains("--listen \"here\"") && told.contains("--workers \"none\""), "{told}");
+    assert_eq!(output(&["--no-such-flag"]).0, Some(64));
+    let (code, told) = output(&[]);
+    assert_eq!(code, Some(64), "{told}");
+    assert!(told.contains("no listener"), "{told}");
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    let (code, help) = output(&["--help"]);
+    assert_eq!(code, Some(0));
+    for heading in ["Listeners:", "Routes:", "Telemetry:", "Admin:", "Limits:", "Process:", "Exit status:"] {
+        assert!(help.contains(heading), "{heading}");
+    }
+    let (code, version) = output(&["--version"]);
+    assert_eq!((code, version.trim()), (Some(0), concat!("bellhop-proxy ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn an_address_in_use_is_named_and_nothing_runs() {
+    let (_listener, address) = listener();
+    let address = address.to_string();
+    let (code, told) = output(&["--listen", &address, "--upstream", "127.0.0.1:1", "--admin", "off"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("--listen") && told.contains(&address) && told.contains("in use"), "{told}");
+}
+
+/// F11: what is in flight finishes, new connections are still served, and the process exits with 0.
+#[test]
+fn sigterm_lets_connections_come_to_their_end_and_exits_with_0() {
+    let (listener, address) = listener();
+    let mut proxy = Proxy::before(address, "");
+    let (mut client, mut server) = (proxy.dial(), listener.accept().unwrap().0);
+    pass(&mut client, &mut server, b"\x01before");
+    proxy.signal(Signal::TERM);
+    pass(&mut client, &mut server, b"after");
+    let (mut late_client, mut late_server) = (proxy.dial(), listener.accept().unwrap().0);
+    pass(&mut late_client, &mut late_server, b"\x01late");
+    drop((client, server));
+    pass(&mut late_server, &mut late_client, b"still here");
+    drop((late_client, late_server));
+    assert_eq!(proxy.ends().code(), Some(0), "{}", proxy.rest_of_log());
+}
+
+/// F11: open tunnels end at the deadline.
+#[test]
+fn what_is_open_at_the_drain_deadline_is_cut_and_the_exit_is_still_0() {
+    let (listener, address) = listener();
+    let mut proxy = Proxy::before(address, "--drain-timeout 500ms");
+    let (mut client, mut server) = (proxy.dial(), listener.accept().unwrap().0);
+    pass(&mut client, &mut server, b"\x01before");
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.ends().code(), Some(0), "{}", proxy.rest_of_log());
+    assert!(matches!(client.read(&mut [0; 1]), Ok(0) | Err(_)));
+}
+
+/// F11.
+#[test]
+fn a_second_sigterm_ends_the_process_at_once() {
+    let (listener, address) = listener();
+    let mut proxy = Proxy::before(address, "");
+    let (mut client, mut server) = (proxy.dial(), listener.accept().unwrap().0);
+    pass(&mut client, &mut server, b"\x01before");
+    proxy.signal(Signal::TERM);
+    pass(&mut client, &mut server, b"after");
+    proxy.signal(Signal::TERM);
+    let began = Instant::now();
+    assert_eq!(proxy.ends().code(), Some(1), "{}", proxy.rest_of_log());
+    assert!(began.elapsed() < Duration::from_secs(5), "it took its time");
+}
+
+/// F13.
+#[test]
+fn out_of_descriptors_accepting_pauses_and_recovers_without_spinning() {
+    let (listener, address) = listener();
+    let proxy =
+        Proxy::start(&format!("ulimit -n 64 && exec $PROXY --upstream {address} --max-connections 1000"));
+    let mut clients: Vec<_> = (0..60).map(|_| proxy.dial()).collect();
+    let mut servers = Vec::new();
+    listener.set_nonblocking(true).unwrap();
+    let settled = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < settled {
+        servers.extend(listener.accept().map(|(server, _)| server));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(servers.len() < 60, "descriptors never ran out");
+    let (began, ticks) = (Instant::now(), proxy.ticks());
+    std::thread::sleep(Duration::from_secs(1));
+    let busy = proxy.ticks() - ticks;
+    assert!(busy < 30, "{busy} ticks in {:?}: it spins", began.elapsed());
+    // Once others have gone, new connections are served.
+    drop((clients, servers));
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let mut client = proxy.dial();
+        client.write_all(b"\x01new").unwrap();
+        let moment = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < moment {
+            let Ok((mut server, _)) = listener.accept() else { continue };
+            server.set_nonblocking(false).unwrap();
+            server.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+            let mut read = [0; 4];
+            if server.read_exact(&mut read).is_ok() && &read == b"\x01new" {
+                return;
+            }
+        }
+        assert!(Instant::now() < end, "it did not recover");
+    }
+}
