@@ -1,7 +1,8 @@
 //! CONNECT to the explicit listener: gRPC and WebSocket clients that know a proxy tunnel plain HTTP this way
 //! (DESIGN §3.6). What follows the answer is served as if it had been intercepted on its way to the authority.
 //!
-//! The HTTP/1 engine reads the CONNECT; it calls [`dial`], answers, and then hands its connection to [`inside`].
+//! The HTTP/1 engine reads the CONNECT; it calls [`dial`], answers, and then hands its connection to [`inside`]. A
+//! CONNECT inside is forwarded like any other request.
 
 use std::{future::Future, io, pin::Pin, rc::Rc, sync::Arc};
 

@@ -8,6 +8,7 @@
 //! An idle connection holds no buffer and has armed no timer. A request that needs no change costs four system calls.
 
 mod chunked;
+mod connect;
 mod download;
 mod edit;
 mod exchange;
@@ -25,6 +26,7 @@ use std::{rc::Rc, time::Instant};
 pub(crate) use self::head::Lines;
 use self::{
     exchange::Http1Exchange,
+    request::Method,
     session::{Next, Session},
 };
 use crate::{
@@ -47,6 +49,10 @@ pub(crate) async fn serve(client: Rc<Client>, from: Detected) {
             RequestRecord::begin(&client.worker.telemetry, listener, Protocol::Http1, Instant::now())
         };
         match next {
+            Next::Request(request) if session.explicit && request.method == Method::Connect => {
+                client.activity.begin();
+                return Box::pin(session.connect(request, record())).await;
+            }
             Next::Request(request) => {
                 let record = record();
                 client.activity.begin();

@@ -75,6 +75,8 @@ pub(crate) async fn opaque(client: &Client, from: Detected) {
 pub(crate) async fn run(client: &Client, ends: Ends, what: Tunnel) -> Carried {
     let shared = &client.worker.shared;
     let _open = client.worker.telemetry.tunnel(what);
+    // However long it is quiet: its own time-out, or the drain's deadline, ends it.
+    client.activity.begin();
     let Ends { client: near, to_server, server: far, to_client } = ends;
     let moved = Cell::new(Instant::now());
     let up = Direction::new(&near, &far, &moved, &shared.counters.tunnelled_up);

@@ -2,6 +2,7 @@
 
 mod detection;
 mod ends;
+mod explicit;
 mod refusals;
 
 use std::{

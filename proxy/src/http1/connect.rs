@@ -1,0 +1,48 @@
+//! CONNECT to the explicit listener: answered here, not forwarded; what follows begins with detection
+//! ([`crate::explicit`]).
+
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt as _;
+
+use super::{request::Request, session::Session};
+use crate::{
+    context::Head as _,
+    dial,
+    error::{RequestError, Side},
+    explicit,
+    telemetry::RequestRecord,
+};
+
+/// It ends with its empty line: RFC 9110, 9.3.6, forbids it any framing.
+const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+
+impl Session {
+    /// Serves a CONNECT, whose head stands at the front of the input, and everything after it.
+    pub(super) async fn connect(mut self, request: Request, mut record: RequestRecord) {
+        let head = self.input.bytes().get(..request.length).unwrap_or_default();
+        let view = request.view(head);
+        let authority = view.authority().and_then(|text| std::str::from_utf8(text).ok());
+        let Some(authority) = authority.map(str::to_ascii_lowercase) else {
+            return self.turn_down(record, &RequestError::bad_request("CONNECT without an authority")).await;
+        };
+        let established = match explicit::dial(&self.client, authority.into()).await {
+            Ok(established) => established,
+            Err(error) => return self.turn_down(record, &dial::failed(Side::Baseline, error)).await,
+        };
+        if self.socket.write_all(ESTABLISHED).await.is_err() {
+            return;
+        }
+        record.status(200);
+        drop(record);
+        self.input.consume(request.length);
+        let first = BytesMut::from(self.input.bytes());
+        let Self { socket, input, .. } = self;
+        drop(input);
+        explicit::inside(established, socket, first).await;
+    }
+
+    async fn turn_down(mut self, record: RequestRecord, error: &RequestError) {
+        self.refuse(record, error).await;
+        self.end().await;
+    }
+}
