@@ -11,6 +11,7 @@ use std::{io, net::SocketAddr, sync::Arc, thread::JoinHandle};
 
 pub use self::command::main_from;
 use crate::{
+    admin::{AdminBindError, Bound, Doors},
     config::Config,
     drain::Phase,
     listen::{self, BindError},
@@ -28,6 +29,9 @@ pub enum StartError {
     /// A listener could not be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// One of the proxy's own listeners could not be opened.
+    #[error(transparent)]
+    Admin(#[from] AdminBindError),
     /// A thread could not be started, or no descriptor is left for it.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -38,6 +42,8 @@ pub enum StartError {
 pub struct Running {
     shared: SharedRef,
     addresses: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    status: Option<SocketAddr>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -52,13 +58,17 @@ pub fn start(mut config: Config) -> Result<Running, StartError> {
     if bound.is_empty() {
         return Err(StartError::NoListener);
     }
+    let doors = Doors::open(&config.admin)?;
+    let (admin, status) = (address(doors.admin.as_ref()), address(doors.status.as_ref()));
     let shared: SharedRef = Arc::new(Shared::new(config).map_err(StartError::Thread)?);
     let addresses: Vec<_> = bound.iter().map(|bound| bound.door.address).collect();
-    addresses.iter().for_each(|address| shared.own.add(*address));
+    addresses.iter().chain(&admin).chain(&status).for_each(|address| shared.own.add(*address));
     // From here on its drop ends what was started.
-    let mut running = Running { shared: Arc::clone(&shared), addresses, threads: Vec::new() };
+    let mut running = Running { shared: Arc::clone(&shared), addresses, admin, status, threads: Vec::new() };
     let routes = routes::prepare(&shared.config.routing, &shared.tables, &shared.telemetry.housekeeping);
-    running.threads.push(housekeeping::start(Arc::clone(&shared), routes).map_err(StartError::Thread)?);
+    running
+        .threads
+        .push(housekeeping::start(Arc::clone(&shared), routes, doors).map_err(StartError::Thread)?);
     let mut workers = Vec::new();
     for number in 0..shared.config.process.workers {
         let (handle, thread) = worker::start(Arc::clone(&shared), number).map_err(StartError::Thread)?;
@@ -69,11 +79,27 @@ pub fn start(mut config: Config) -> Result<Running, StartError> {
     Ok(running)
 }
 
+fn address(bound: Option<&Bound>) -> Option<SocketAddr> {
+    bound.and_then(Bound::address)
+}
+
 impl Running {
     /// The addresses that it listens on: fixed, outbound, inbound, explicit, each in the configuration's order.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The address of the admin listener; none where there is none, or where it is a Unix socket.
+    #[must_use]
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// The address of the status listener.
+    #[must_use]
+    pub fn status(&self) -> Option<SocketAddr> {
+        self.status
     }
 
     /// The effective configuration.

@@ -4,6 +4,7 @@
 //! `listen → detect → http1 | http2 → handler (context → decide → forward → respond) → telemetry`, with `tunnel` for
 //! everything that is not HTTP.
 
+mod admin;
 pub mod app;
 mod buffer;
 pub mod config;
@@ -30,6 +31,7 @@ mod patrol;
 mod respond;
 mod routes;
 mod shared;
+mod status;
 mod telemetry;
 mod tunnel;
 mod upstream;

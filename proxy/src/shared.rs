@@ -1,6 +1,6 @@
 //! What all threads of one proxy share.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Instant};
 
 use bellhop_api::DnsLabel;
 use bellhop_route::Carriers;
@@ -30,6 +30,8 @@ pub struct Shared {
     pub(crate) tables: Tables,
     /// What is counted and logged of requests.
     pub(crate) telemetry: Telemetry,
+    /// When it began.
+    pub(crate) started: Instant,
     /// How far the end of the proxy has come.
     pub(crate) drain: Drain,
     /// How many connections are held.
@@ -56,6 +58,7 @@ impl Shared {
             counters: Counters::default(),
             tables: Tables::new(namespace),
             telemetry,
+            started: Instant::now(),
             drain: Drain::default(),
             places: Arc::new(places),
         })
