@@ -18,7 +18,8 @@ pub(crate) fn proxy(upstream: SocketAddr) -> app::Running {
 
 pub(crate) fn proxy_with(upstream: SocketAddr, flags: &[&str]) -> app::Running {
     let upstream = upstream.to_string();
-    let mut args = vec!["--listen", "127.0.0.1:0", "--upstream", &upstream, "--workers", "1"];
+    let mut args =
+        vec!["--listen", "127.0.0.1:0", "--upstream", &upstream, "--workers", "1", "--admin", "off"];
     args.extend(flags);
     app::start(Config::from_args(args).expect("valid flags")).expect("the proxy starts")
 }
