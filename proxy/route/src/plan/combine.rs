@@ -68,6 +68,8 @@ pub(super) fn combine(catalog: &Catalog, key: &RoutingKey, parts: &Parts<'_>) ->
         .collect();
     share_addresses(catalog, &routes, &mut status.disagreements);
     let mut routes: BTreeMap<_, _> = routes.into_iter().map(|(at, claimed)| (at, claimed.route)).collect();
+    // Which ports they had follows from the service as it is now.
+    services.extend(parts.gone.iter().flat_map(|gone| &gone.overrides).map(|each| each.service.clone()));
     for destination in once_routed(catalog, parts) {
         services.insert(service_of(&destination));
         routes.entry(destination.clone()).or_insert_with(|| inactive(destination, RouteState::Gone));
