@@ -2,7 +2,7 @@
 
 mod rest;
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{net::SocketAddr, pin::pin, rc::Rc, sync::Arc};
 
 use bellhop_api::Destination;
 use bellhop_route::Place;
@@ -156,7 +156,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let Accepted { socket, arrival, peer, place: _place } = accepted;
     let Ok(socket) = TcpStream::from_std(socket) else { return };
     let client = Rc::new(Client { arrival, peer, worker, activity: Rc::default() });
-    let conversation = converse(&client, socket, BytesMut::new(), Baseline::NotDialled);
+    let conversation = pin!(converse(&client, socket, BytesMut::new(), Baseline::NotDialled));
     if let Some(why) = rest::or_rested_out(&client, conversation).await {
         client.worker.shared.counters.count(why);
     }
@@ -164,18 +164,36 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
 
 /// Detection, then the engine. Also for what follows a CONNECT that was answered; then its first bytes may be here.
 pub(crate) async fn converse(client: &Rc<Client>, socket: TcpStream, first: BytesMut, baseline: Baseline) {
-    let Some((protocol, detected)) = detect::detect(client, socket, first, baseline).await else { return };
+    // Boxed, as are the rarer engines: what lives as long as an HTTP/1 connection shall carry that alone.
+    let detection = Box::pin(detect::detect(client, socket, first, baseline));
+    let Some((protocol, detected)) = detection.await else { return };
     #[cfg(test)]
     assert_ne!(&*detected.first, PANIC, "asked for by a test");
     client.activity.begin();
     match protocol {
         Protocol::Http1 => http1::serve(Rc::clone(client), detected).await,
-        // Boxed: an HTTP/1 connection shall not carry the size of an HTTP/2 one.
         Protocol::Http2 => Box::pin(http2::serve(Rc::clone(client), detected)).await,
-        Protocol::Opaque => tunnel::opaque(client, detected).await,
+        Protocol::Opaque => Box::pin(tunnel::opaque(client, detected)).await,
     }
 }
 
 /// The first bytes at which a test's connection panics.
 #[cfg(test)]
 pub(crate) const PANIC: &[u8] = b"\x01panic";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, F: Future<Output = ()>>(_: fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// An idle connection's memory is this future, the client's state, and what sockets register with the runtime.
+    #[test]
+    fn a_connection_stays_small() {
+        let (serve, http1) = (size(serve), size(http1::serve));
+        println!("serve {serve} http1 {http1} http2 {} client {}", size(http2::serve), size_of::<Client>());
+        assert!(serve < 4_000, "{serve} bytes, of them HTTP/1 {http1}");
+    }
+}

@@ -6,7 +6,7 @@
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
-    pin::pin,
+    pin::Pin,
     task::Poll,
     time::Duration,
 };
@@ -41,8 +41,10 @@ const LOOKS: u32 = 4;
 const LOOKS_DRAINING: u32 = 5;
 
 /// Serves `conversation` to its end, or until the connection has rested too long; then answers why it is closed.
-pub(super) async fn or_rested_out(client: &Client, conversation: impl Future<Output = ()>) -> Option<Event> {
-    let mut conversation = pin!(conversation);
+pub(super) async fn or_rested_out(
+    client: &Client,
+    mut conversation: Pin<&mut impl Future<Output = ()>>,
+) -> Option<Event> {
     let mut rest = Rest::new(client);
     poll_fn(|cx| {
         if conversation.as_mut().poll(cx).is_ready() {
