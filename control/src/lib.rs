@@ -1,1 +1,3 @@
 //! Bellhop's control plane: control API, stores, expiry.
+
+pub mod store;

@@ -1,0 +1,108 @@
+//! Where objects are kept: one trait, list + watch + compare-and-swap, whatever stands behind it.
+//!
+//! A store knows nothing of what it keeps: records are bytes under a name. Who writes reads the effect back from the
+//! watch, as everybody else does, so that a store with several control replicas needs no second path.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{future::BoxFuture, stream::BoxStream};
+
+mod embedded;
+mod life;
+
+pub use embedded::{Embedded, OpenError};
+
+/// Counts the commits of a store.
+pub type Revision = u64;
+
+/// A record as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its content.
+    pub value: Bytes,
+    /// The commit that wrote it last.
+    pub revision: Revision,
+}
+
+/// All records at one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// Names one life of the store; a restored backup begins a new one.
+    pub epoch: String,
+    /// The last commit.
+    pub revision: Revision,
+    /// The records, by name.
+    pub records: Vec<Record>,
+}
+
+/// What must be true of a record for a write to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing.
+    Any,
+    /// There is no such record.
+    Absent,
+    /// Its last commit was this one.
+    At(Revision),
+}
+
+/// One write of a commit.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// Which record.
+    pub name: Arc<str>,
+    /// What must be true.
+    pub expect: Expect,
+    /// The new content; `None` deletes.
+    pub value: Option<Bytes>,
+}
+
+/// What one commit did; `value: None` is a deletion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// Its revision.
+    pub revision: Revision,
+    /// The records that it touched.
+    pub changes: Vec<(Arc<str>, Option<Bytes>)>,
+}
+
+/// Why a store did not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A record is not what a write expected; nothing of the commit was done.
+    #[error("{0} has changed meanwhile")]
+    Changed(Arc<str>),
+    /// The watch cannot go on from where it was; list again.
+    #[error("the watch fell too far behind")]
+    Behind,
+    /// The disk, or what stands there, failed.
+    #[error("the store failed: {0}")]
+    Failed(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    pub(crate) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Failed(Arc::new(error))
+    }
+}
+
+/// A store. Everything in it happens in one order.
+pub trait Store: Send + Sync + 'static {
+    /// All records.
+    fn list(&self) -> BoxFuture<'_, Result<Listing, StoreError>>;
+
+    /// Every commit after `after`, in order, none left out. Ends with [`StoreError::Behind`] where that cannot be.
+    fn watch(&self, after: Revision) -> BoxStream<'static, Result<Arc<Commit>, StoreError>>;
+
+    /// Does all `writes` together or none. When it returns, they survive the death of the process and of the machine.
+    ///
+    /// # Cancel safety
+    /// A commit whose future is dropped may have happened or not.
+    fn commit(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<Revision, StoreError>>;
+}

@@ -1,0 +1,314 @@
+//! The embedded store: one redb file, or memory.
+//!
+//! One thread writes. Commits that arrive while it waits for the disk go into the next transaction together, so that a
+//! burst costs few syncs; each is still all or nothing, and none is answered before it is on disk.
+
+use std::{
+    collections::VecDeque,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream, stream::BoxStream};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, backends::InMemoryBackend};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Commit, Expect, Listing, Record, Revision, Store, StoreError, Write, life::LifeFile};
+
+const RECORDS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("records");
+const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
+/// Commits kept for watchers that are a little behind.
+const KEPT: usize = 1_024;
+/// Commits in one transaction at most.
+const BATCH: usize = 256;
+
+/// The embedded store.
+#[derive(Debug)]
+pub struct Embedded {
+    database: Arc<Database>,
+    epoch: String,
+    queue: Option<mpsc::UnboundedSender<Job>>,
+    writer: Option<thread::JoinHandle<()>>,
+    recent: Arc<Recent>,
+}
+
+/// Whoever drops the store knows that its file is closed.
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(writer) = self.writer.take() {
+            writer.join().ok();
+        }
+    }
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory cannot be made, or the mark beside the database not written.
+    #[error("cannot use the data directory: {0}")]
+    Io(#[from] std::io::Error),
+    /// The database cannot be opened.
+    #[error("cannot open the database: {0}")]
+    Database(#[from] redb::DatabaseError),
+    /// The database cannot be read or written.
+    #[error("cannot use the database: {0}")]
+    Redb(#[from] redb::Error),
+}
+
+struct Job {
+    writes: Vec<Write>,
+    answer: oneshot::Sender<Result<Revision, StoreError>>,
+}
+
+/// The last commits, and word of new ones.
+#[derive(Debug)]
+struct Recent {
+    commits: Mutex<VecDeque<Arc<Commit>>>,
+    newest: watch::Sender<Revision>,
+}
+
+impl Embedded {
+    /// Opens (or makes) `bellhop.redb` in `directory`.
+    ///
+    /// # Errors
+    /// When the directory or the file cannot be used, or another process uses it.
+    pub fn open(directory: &Path) -> Result<Self, OpenError> {
+        std::fs::create_dir_all(directory)?;
+        let path = directory.join("bellhop.redb");
+        let database = Database::create(&path)?;
+        Self::start(database, Some(LifeFile::beside(&path)))
+    }
+
+    /// A store that lives as long as the process.
+    ///
+    /// # Errors
+    /// Never, in practice.
+    pub fn in_memory() -> Result<Self, OpenError> {
+        Self::start(Database::builder().create_with_backend(InMemoryBackend::new())?, None)
+    }
+
+    fn start(database: Database, life: Option<LifeFile>) -> Result<Self, OpenError> {
+        let epoch = begin(&database, life.as_ref())?;
+        let revision = revision(&database).map_err(redb::Error::from)?;
+        let database = Arc::new(database);
+        let recent = Arc::new(Recent { commits: Mutex::default(), newest: watch::Sender::new(revision) });
+        let (queue, jobs) = mpsc::unbounded_channel();
+        let writer = Writer { database: Arc::clone(&database), recent: Arc::clone(&recent), revision };
+        let writer = thread::Builder::new().name("store".into()).spawn(move || writer.run(jobs))?;
+        Ok(Self { database, epoch, queue: Some(queue), writer: Some(writer), recent })
+    }
+}
+
+/// Finds the epoch, and marks this start.
+fn begin(database: &Database, life: Option<&LifeFile>) -> Result<String, OpenError> {
+    let mark = uuid::Uuid::new_v4().to_string();
+    let begun = (|| -> Result<String, redb::Error> {
+        let transaction = database.begin_write()?;
+        let epoch = {
+            let mut meta = transaction.open_table(META)?;
+            let held = |name| meta.get(name).map(|value| value.map(|value| value.value().to_owned()));
+            let continued = match life {
+                Some(life) => held("life")?.is_some_and(|last| life.read().as_deref() == Some(&*last)),
+                None => true,
+            };
+            let epoch = held("epoch")?
+                .filter(|_| continued)
+                .unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string().chars().take(12).collect());
+            meta.insert("epoch", &*epoch)?;
+            meta.insert("life", &*mark)?;
+            transaction.open_table(RECORDS)?;
+            epoch
+        };
+        transaction.commit()?;
+        Ok(epoch)
+    })()?;
+    if let Some(life) = life {
+        life.write(&mark)?;
+    }
+    Ok(begun)
+}
+
+fn revision(database: &Database) -> Result<Revision, redb::Error> {
+    let transaction = database.begin_read()?;
+    let meta = transaction.open_table(META)?;
+    let held = meta.get("revision")?;
+    Ok(held.and_then(|value| value.value().parse().ok()).unwrap_or(0))
+}
+
+impl Store for Embedded {
+    fn list(&self) -> BoxFuture<'_, Result<Listing, StoreError>> {
+        let (database, epoch) = (Arc::clone(&self.database), self.epoch.clone());
+        async move {
+            let read = tokio::task::spawn_blocking(move || read_all(&database, epoch));
+            read.await.map_err(StoreError::failed)?.map_err(StoreError::failed)
+        }
+        .boxed()
+    }
+
+    fn watch(&self, after: Revision) -> BoxStream<'static, Result<Arc<Commit>, StoreError>> {
+        let recent = Arc::clone(&self.recent);
+        let state = (after, self.recent.newest.subscribe(), recent);
+        stream::unfold(Some(state), |state| async {
+            let (after, mut newest, recent) = state?;
+            if newest.wait_for(|newest| *newest > after).await.is_err() {
+                return Some((Err(StoreError::Closed), None));
+            }
+            match recent.next(after) {
+                Some(commit) => {
+                    let at = commit.revision;
+                    Some((Ok(commit), Some((at, newest, recent))))
+                }
+                None => Some((Err(StoreError::Behind), None)),
+            }
+        })
+        .boxed()
+    }
+
+    fn commit(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.queue.as_ref().is_some_and(|queue| queue.send(Job { writes, answer }).is_ok());
+        async move {
+            if !sent {
+                return Err(StoreError::Closed);
+            }
+            answered.await.map_err(|_| StoreError::Closed)?
+        }
+        .boxed()
+    }
+}
+
+fn read_all(database: &Database, epoch: String) -> Result<Listing, redb::Error> {
+    let transaction = database.begin_read()?;
+    let held = transaction.open_table(META)?.get("revision")?.map(|value| value.value().to_owned());
+    let mut records = Vec::new();
+    for entry in transaction.open_table(RECORDS)?.iter()? {
+        let (name, value) = entry?;
+        let (revision, value) = value.value();
+        records.push(Record { name: name.value().into(), value: Bytes::copy_from_slice(value), revision });
+    }
+    Ok(Listing { epoch, revision: held.and_then(|text| text.parse().ok()).unwrap_or(0), records })
+}
+
+impl Recent {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Commit>>> {
+        self.commits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, commit: Commit) {
+        let revision = commit.revision;
+        let mut commits = self.lock();
+        if commits.len() == KEPT {
+            commits.pop_front();
+        }
+        commits.push_back(Arc::new(commit));
+        drop(commits);
+        self.newest.send_replace(revision);
+    }
+
+    /// The commit behind `after`; none where it is not kept any more.
+    fn next(&self, after: Revision) -> Option<Arc<Commit>> {
+        let commits = self.lock();
+        let at = commits.partition_point(|commit| commit.revision <= after);
+        commits.get(at).filter(|commit| commit.revision == after + 1).cloned()
+    }
+}
+
+/// The thread that writes.
+struct Writer {
+    database: Arc<Database>,
+    recent: Arc<Recent>,
+    revision: Revision,
+}
+
+impl Writer {
+    fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
+        while let Some(first) = jobs.blocking_recv() {
+            let mut batch = vec![first];
+            while batch.len() < BATCH {
+                match jobs.try_recv() {
+                    Ok(job) => batch.push(job),
+                    Err(_) => break,
+                }
+            }
+            self.serve(batch);
+        }
+    }
+
+    fn serve(&mut self, batch: Vec<Job>) {
+        let (jobs, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.writes, job.answer)).unzip();
+        match self.transact(jobs) {
+            Ok(outcomes) => {
+                for (outcome, answer) in outcomes.into_iter().zip(answers) {
+                    let outcome = outcome.map(|commit| {
+                        self.revision = commit.revision;
+                        self.recent.push(commit);
+                        self.revision
+                    });
+                    // who asked may have gone; the commit stands
+                    answer.send(outcome).ok();
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the store cannot write");
+                let error: Arc<dyn std::error::Error + Send + Sync> = Arc::new(error);
+                for answer in answers {
+                    answer.send(Err(StoreError::Failed(Arc::clone(&error)))).ok();
+                }
+            }
+        }
+    }
+
+    /// All jobs in one transaction; one whose expectations fail changes nothing and does not disturb the others.
+    fn transact(&self, jobs: Vec<Vec<Write>>) -> Result<Vec<Result<Commit, StoreError>>, redb::Error> {
+        let transaction = self.database.begin_write()?;
+        let mut revision = self.revision;
+        let mut outcomes = Vec::with_capacity(jobs.len());
+        {
+            let mut records = transaction.open_table(RECORDS)?;
+            for writes in jobs {
+                if let Some(name) = unmet(&records, &writes)? {
+                    outcomes.push(Err(StoreError::Changed(name)));
+                    continue;
+                }
+                revision += 1;
+                let mut changes = Vec::with_capacity(writes.len());
+                for Write { name, value, .. } in writes {
+                    match &value {
+                        Some(value) => drop(records.insert(&*name, (revision, &**value))?),
+                        None => drop(records.remove(&*name)?),
+                    }
+                    changes.push((name, value));
+                }
+                outcomes.push(Ok(Commit { revision, changes }));
+            }
+            transaction.open_table(META)?.insert("revision", &*revision.to_string())?;
+        }
+        transaction.commit()?;
+        Ok(outcomes)
+    }
+}
+
+/// The first record that is not as expected.
+fn unmet(
+    records: &impl ReadableTable<&'static str, (u64, &'static [u8])>,
+    writes: &[Write],
+) -> Result<Option<Arc<str>>, redb::Error> {
+    for write in writes {
+        let held = records.get(&*write.name)?.map(|value| value.value().0);
+        let met = match write.expect {
+            Expect::Any => true,
+            Expect::Absent => held.is_none(),
+            Expect::At(revision) => held == Some(revision),
+        };
+        if !met {
+            return Ok(Some(Arc::clone(&write.name)));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests;
