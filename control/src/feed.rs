@@ -1,0 +1,307 @@
+//! The feed: all units as they stand, and a bounded log of what changed, for every watcher to read at its own pace.
+//!
+//! A change is serialized once; watchers share its bytes. Nothing is kept for a watcher but its place in the log, so a
+//! slow one costs no memory: once its place has left the log it is cut, comes back, and gets a list.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use bellhop_api::{
+    DnsLabel, RoutingKey,
+    watch::{Event, KeyUnit, Position, Unit, UnitName},
+};
+use bellhop_route::{Digest, plan::Effects};
+use bytes::Bytes;
+use tokio::sync::watch;
+
+mod token;
+mod watcher;
+
+pub(crate) use token::Token;
+pub(crate) use watcher::{Asks, WatchOptions, watch as watch_lines};
+
+/// Counts the lines of this process's log.
+pub(crate) type Sequence = u64;
+
+/// Lines and bytes kept for watchers that are behind or come back.
+const LOG_LINES: usize = 65_536;
+const LOG_BYTES: usize = 32 << 20;
+/// Lists are sent in pieces of about this size.
+const PIECE_BYTES: usize = 64 << 10;
+/// A list is made anew once the log has grown this much behind it.
+const SNAPSHOT_LINES: u64 = 1_024;
+/// Table digests remembered, to recognise what a proxy holds that is a little behind.
+const DIGESTS: usize = 4_096;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    inner: RwLock<Inner>,
+    newest: watch::Sender<Sequence>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    token: Token,
+    revision: u64,
+    services: BTreeMap<(DnsLabel, DnsLabel), Bytes>,
+    keys: BTreeMap<RoutingKey, Held>,
+    table_digest: u64,
+    log: VecDeque<Bytes>,
+    log_bytes: usize,
+    digests: VecDeque<u64>,
+    digest_at: HashMap<u64, Sequence>,
+    snapshot: Option<Arc<Snapshot>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    unit: Arc<KeyUnit>,
+    line: Bytes,
+    digest: u64,
+    changed: Sequence,
+}
+
+/// All units at one position, in pieces.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) at: Sequence,
+    pub(crate) pieces: Vec<Bytes>,
+}
+
+/// A key's newest form.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyForm {
+    pub(crate) unit: Arc<KeyUnit>,
+    pub(crate) changed: Sequence,
+}
+
+/// What a watcher reads from the log.
+#[derive(Debug)]
+pub(crate) enum Lines {
+    /// These lines, and where they end.
+    Some(Vec<Bytes>, Sequence),
+    /// Its place has left the log.
+    Behind,
+}
+
+impl Feed {
+    /// An empty feed of one store epoch; `replica` names this process.
+    pub(crate) fn new(epoch: &str, replica: &str) -> Self {
+        let inner = Inner {
+            token: Token { epoch: epoch.into(), replica: replica.into(), at: 0 },
+            revision: 0,
+            services: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            table_digest: 0,
+            log: VecDeque::new(),
+            log_bytes: 0,
+            digests: VecDeque::from([0]),
+            digest_at: HashMap::from([(0, 0)]),
+            snapshot: None,
+        };
+        Self { inner: RwLock::new(inner), newest: watch::Sender::new(0) }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in what a commit did, and wakes the watchers.
+    pub(crate) fn publish(&self, effects: &Effects, revision: u64) {
+        let mut inner = self.write();
+        inner.revision = revision;
+        for unit in &effects.put {
+            inner.put(unit);
+        }
+        for name in &effects.delete {
+            inner.delete(name);
+        }
+        inner.remember_digest();
+        let newest = inner.token.at;
+        drop(inner);
+        self.newest.send_if_modified(|at| std::mem::replace(at, newest) != newest);
+    }
+
+    /// Wakes when there are new lines.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Sequence> {
+        self.newest.subscribe()
+    }
+
+    /// Where the feed stands.
+    pub(crate) fn position(&self) -> Position {
+        self.read().position()
+    }
+
+    /// The position of a place in the log, at the present revision.
+    pub(crate) fn position_at(&self, at: Sequence) -> Position {
+        let inner = self.read();
+        Position { token: Token { at, ..inner.token.clone() }.to_string(), ..inner.position() }
+    }
+
+    /// The lines behind `after`, about `PIECE_BYTES` of them.
+    pub(crate) fn lines(&self, after: Sequence) -> Lines {
+        let inner = self.read();
+        let Some(skip) = inner.index_after(after) else { return Lines::Behind };
+        let mut bytes = 0;
+        let within = |line: &&Bytes| {
+            bytes += line.len();
+            bytes <= PIECE_BYTES || bytes == line.len()
+        };
+        let lines: Vec<_> = inner.log.range(skip..).take_while(within).cloned().collect();
+        let end = after + lines.len() as u64;
+        Lines::Some(lines, end)
+    }
+
+    /// The place that a token names, if the log still goes on from there.
+    pub(crate) fn resume(&self, since: &str) -> Option<Sequence> {
+        let token: Token = since.parse().ok()?;
+        let inner = self.read();
+        let ours = token.epoch == inner.token.epoch && token.replica == inner.token.replica;
+        (ours && inner.index_after(token.at).is_some()).then_some(token.at)
+    }
+
+    /// A list to begin with; not older than `least`.
+    pub(crate) fn snapshot(&self, least: Sequence) -> Arc<Snapshot> {
+        let fresh = |inner: &Inner| {
+            let held = inner.snapshot.clone()?;
+            let near = inner.token.at - held.at <= SNAPSHOT_LINES && inner.index_after(held.at).is_some();
+            (held.at >= least && near).then_some(held)
+        };
+        if let Some(held) = fresh(&self.read()) {
+            return held;
+        }
+        let mut inner = self.write();
+        if let Some(held) = fresh(&inner) {
+            return held;
+        }
+        let made = Arc::new(inner.list());
+        inner.snapshot = Some(Arc::clone(&made));
+        made
+    }
+
+    /// A key's newest form.
+    pub(crate) fn key(&self, key: &str) -> Option<KeyForm> {
+        let inner = self.read();
+        inner.keys.get(key).map(|held| KeyForm { unit: Arc::clone(&held.unit), changed: held.changed })
+    }
+
+    /// Digest of the newest table, as proxies report it.
+    pub(crate) fn table_digest(&self) -> String {
+        Digest(self.read().table_digest).to_string()
+    }
+
+    /// The newest place at which the table had this digest.
+    pub(crate) fn digest_seen(&self, digest: &str) -> Option<Sequence> {
+        let digest: Digest = digest.parse().ok()?;
+        self.read().digest_at.get(&digest.0).copied()
+    }
+
+    /// All units as they stand, as events without positions.
+    pub(crate) fn all(&self) -> Vec<Bytes> {
+        let inner = self.read();
+        inner.services.values().chain(inner.keys.values().map(|held| &held.line)).cloned().collect()
+    }
+}
+
+impl Inner {
+    fn position(&self) -> Position {
+        Position {
+            token: self.token.to_string(),
+            epoch: self.token.epoch.to_string(),
+            revision: self.revision,
+        }
+    }
+
+    /// Index in the log of the line behind a place.
+    fn index_after(&self, after: Sequence) -> Option<usize> {
+        let first = self.token.at - self.log.len() as u64;
+        if after > self.token.at { return None }
+        after.checked_sub(first).and_then(|skip| usize::try_from(skip).ok())
+    }
+
+    fn put(&mut self, unit: &Unit) {
+        self.token.at += 1;
+        let listed = line(&Event::Put { unit: unit.clone(), position: None });
+        match unit {
+            Unit::Service(service) => {
+                self.services.insert((service.namespace.clone(), service.name.clone()), listed);
+            }
+            Unit::Key(key) => {
+                let digest = key.digest.parse::<Digest>().map_or(0, |digest| digest.0);
+                let held =
+                    Held { unit: Arc::new(key.clone()), line: listed, digest, changed: self.token.at };
+                let old = self.keys.insert(key.key.clone(), held);
+                self.table_digest ^= digest ^ old.map_or(0, |old| old.digest);
+            }
+        }
+        self.append(line(&Event::Put { unit: unit.clone(), position: Some(self.position()) }));
+    }
+
+    fn delete(&mut self, name: &UnitName) {
+        self.token.at += 1;
+        match name {
+            UnitName::Service { namespace, name } => {
+                self.services.remove(&(namespace.clone(), name.clone()));
+            }
+            UnitName::Key(key) => {
+                self.table_digest ^= self.keys.remove(key).map_or(0, |old| old.digest);
+            }
+        }
+        self.append(line(&Event::Delete { unit: name.clone(), position: Some(self.position()) }));
+    }
+
+    fn append(&mut self, line: Bytes) {
+        self.log_bytes += line.len();
+        self.log.push_back(line);
+        while self.log.len() > LOG_LINES || self.log_bytes > LOG_BYTES {
+            self.log_bytes -= self.log.pop_front().map_or(0, |line| line.len());
+        }
+    }
+
+    fn remember_digest(&mut self) {
+        let (digest, at) = (self.table_digest, self.token.at);
+        if self.digest_at.insert(digest, at).is_none() {
+            self.digests.push_back(digest);
+        }
+        if self.digests.len() > DIGESTS {
+            match self.digests.pop_front() {
+                // the newest table is never forgotten
+                Some(oldest) if oldest == digest => self.digests.push_back(oldest),
+                Some(oldest) => drop(self.digest_at.remove(&oldest)),
+                None => {}
+            }
+        }
+    }
+
+    fn list(&self) -> Snapshot {
+        let mut pieces = Vec::new();
+        let mut piece = line(&Event::Reset(self.position())).to_vec();
+        let keys = self.keys.values().map(|held| &held.line);
+        for unit in self.services.values().chain(keys) {
+            piece.extend_from_slice(unit);
+            if piece.len() >= PIECE_BYTES {
+                pieces.push(Bytes::from(std::mem::take(&mut piece)));
+            }
+        }
+        piece.extend_from_slice(&line(&Event::Synced(self.position())));
+        pieces.push(piece.into());
+        Snapshot { at: self.token.at, pieces }
+    }
+}
+
+/// One line of the watch.
+pub(crate) fn line(event: &Event) -> Bytes {
+    let mut text = serde_json::to_vec(event).unwrap_or_default();
+    text.push(b'\n');
+    text.into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! One watcher: a list where its token cannot be honoured, then changes, bookmarks and questions.
+//!
+//! The stream is pulled: nothing is made for a reader that does not read.
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+
+use bellhop_api::{RoutingKey, watch::Event};
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use tokio::{
+    sync::{mpsc, watch as signal},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
+};
+
+use super::{Feed, Lines, Sequence, Snapshot, line};
+
+/// A sign of life this often; a reader takes three missed ones for a disconnect.
+const BOOKMARK: Duration = Duration::from_secs(5);
+
+/// What a watcher asked for.
+#[derive(Debug)]
+pub(crate) struct WatchOptions {
+    /// The position that it holds.
+    pub(crate) since: Option<String>,
+    /// Ends the stream, cleanly, after this long.
+    pub(crate) lifetime: Option<Duration>,
+    /// Questions to the proxy that watches.
+    pub(crate) asks: Option<Asks>,
+    /// The server is leaving.
+    pub(crate) closing: signal::Receiver<bool>,
+}
+
+/// Questions to one proxy. Whatever `guard` is, it is dropped with the watch.
+pub(crate) struct Asks {
+    pub(crate) questions: mpsc::Receiver<Vec<RoutingKey>>,
+    pub(crate) guard: Box<dyn std::any::Any + Send + Sync>,
+}
+
+impl std::fmt::Debug for Asks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asks").finish_non_exhaustive()
+    }
+}
+
+struct Watcher {
+    feed: Arc<Feed>,
+    newest: signal::Receiver<Sequence>,
+    closing: signal::Receiver<bool>,
+    asks: Option<Asks>,
+    bookmarks: Interval,
+    end: Option<Instant>,
+    /// A list in hand, and its next piece.
+    list: Option<(Arc<Snapshot>, usize)>,
+    ready: VecDeque<Bytes>,
+    at: Sequence,
+    /// `synced` is owed once the log is read to its end.
+    owes_synced: bool,
+}
+
+/// The lines of one watch.
+pub(crate) fn watch(
+    feed: Arc<Feed>,
+    options: WatchOptions,
+) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
+    let now = Instant::now();
+    let mut bookmarks = interval_at(now + BOOKMARK, BOOKMARK);
+    bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let newest = feed.subscribe();
+    let resumed = options.since.as_deref().and_then(|since| feed.resume(since));
+    let (list, at) = match resumed {
+        Some(at) => (None, at),
+        None => {
+            let list = feed.snapshot(claimed(options.since.as_deref()));
+            let at = list.at;
+            (Some((list, 0)), at)
+        }
+    };
+    let watcher = Watcher {
+        newest,
+        closing: options.closing,
+        asks: options.asks,
+        bookmarks,
+        end: options.lifetime.map(|lifetime| now + lifetime),
+        owes_synced: list.is_none(),
+        list,
+        ready: VecDeque::new(),
+        at,
+        feed,
+    };
+    stream::unfold(watcher, |mut watcher| async move {
+        let next = watcher.next().await?;
+        Some((Ok(next), watcher))
+    })
+}
+
+/// The least place that a list must have so that a reader with this token never goes back.
+fn claimed(since: Option<&str>) -> Sequence {
+    since.and_then(|since| since.parse::<super::Token>().ok()).map_or(0, |token| token.at)
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some((list, n)) = &mut self.list {
+                if let Some(piece) = list.pieces.get(*n) {
+                    *n += 1;
+                    return Some(piece.clone());
+                }
+                self.list = None;
+            }
+            if let Some(line) = self.ready.pop_front() {
+                return Some(line);
+            }
+            self.newest.borrow_and_update();
+            match self.feed.lines(self.at) {
+                Lines::Behind => return None,
+                Lines::Some(lines, end) => {
+                    self.ready.extend(lines);
+                    self.at = end;
+                }
+            }
+            if !self.ready.is_empty() {
+                continue;
+            }
+            if std::mem::take(&mut self.owes_synced) {
+                return Some(line(&Event::Synced(self.feed.position_at(self.at))));
+            }
+            match self.wait().await {
+                Woken::Lines => {}
+                Woken::Bookmark => return Some(line(&Event::Bookmark(self.feed.position_at(self.at)))),
+                Woken::Ask(keys) => return Some(line(&Event::Ask { keys })),
+                Woken::End => return None,
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Woken {
+        let questions = self.asks.as_mut().map(|asks| &mut asks.questions);
+        tokio::select! {
+            biased;
+            _ = self.closing.wait_for(|closing| *closing) => Woken::End,
+            changed = self.newest.changed() => if changed.is_ok() { Woken::Lines } else { Woken::End },
+            keys = async { match questions { Some(questions) => questions.recv().await, None => std::future::pending().await } } =>
+                // another watch of the same proxy has taken this one's place
+                keys.map_or(Woken::End, Woken::Ask),
+            () = async { match self.end { Some(end) => sleep_until(end).await, None => std::future::pending().await } } => Woken::End,
+            _ = self.bookmarks.tick() => Woken::Bookmark,
+        }
+    }
+}
+
+enum Woken {
+    Lines,
+    Bookmark,
+    Ask(Vec<RoutingKey>),
+    End,
+}
