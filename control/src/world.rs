@@ -1,0 +1,375 @@
+//! The world: all objects as control knows them, what the planner makes of them, and a status for each.
+//!
+//! It changes by edits alone, and an edit recomputes only what it touches. It does no I/O and reads no clock, so that a
+//! preview of an apply is the apply itself, undone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use bellhop_api::{
+    DnsLabel, Manifest, RoutingKey, Status,
+    watch::{KeyUnit, ServiceUnit, Unit, UnitName},
+};
+use bellhop_route::plan::{self, Change, Effects, Kind, Object, ObjectName, Planner};
+use jiff::Timestamp;
+
+use crate::{
+    networks::Networks,
+    record::{Edit, Stored},
+};
+
+mod convert;
+mod status;
+
+pub(crate) use convert::{Note, hosts_of};
+pub(crate) use status::disagreement;
+
+/// A service by namespace and name.
+pub(crate) type ServiceName = (DnsLabel, DnsLabel);
+
+/// An object and everything that is known of it. Never changed: a newer one takes its place.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    /// As it is stored.
+    pub(crate) stored: Stored,
+    /// Its routing key; none for services.
+    pub(crate) key: Option<RoutingKey>,
+    /// What stands in the way of some of its routes.
+    pub(crate) notes: Vec<Note>,
+    /// Its whole status.
+    pub(crate) status: Status,
+}
+
+impl Held {
+    /// The object as users see it.
+    pub(crate) fn manifest(&self) -> Manifest {
+        let mut manifest = self.stored.object.clone();
+        *manifest.status_mut() = Some(self.status.clone());
+        manifest
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct World {
+    objects: BTreeMap<ObjectName, Arc<Held>>,
+    names: BTreeMap<Arc<str>, Vec<IpAddr>>,
+    services: BTreeMap<ServiceName, Described>,
+    units: HashMap<RoutingKey, Arc<KeyUnit>>,
+    /// Who names what, to find what an edit touches.
+    users: BTreeMap<ServiceName, BTreeSet<ObjectName>>,
+    hosts: BTreeMap<String, BTreeSet<ObjectName>>,
+    claims: BTreeMap<RoutingKey, BTreeSet<ObjectName>>,
+    planner: Planner,
+    networks: Networks,
+}
+
+/// A service as the planner has it.
+#[derive(Debug, PartialEq)]
+struct Described {
+    unit: ServiceUnit,
+    /// By a `Service` object, not by the overrides themselves.
+    by_object: bool,
+}
+
+/// What some edits did.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Units that changed.
+    pub(crate) effects: Effects,
+    /// Objects whose status, or whose self, may have changed, as they were before.
+    before: BTreeMap<ObjectName, Option<Arc<Held>>>,
+    undo: Vec<Edit>,
+}
+
+/// What an apply would do.
+#[derive(Debug)]
+pub(crate) struct Preview {
+    /// The object as it would be.
+    pub(crate) held: Option<Arc<Held>>,
+    /// What the planner would say of it.
+    pub(crate) plan: plan::Status,
+    /// Objects that would lose routes, and those routes.
+    pub(crate) lost: Vec<(ObjectName, Vec<bellhop_api::Destination>)>,
+}
+
+impl World {
+    pub(crate) fn new(networks: Networks) -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            names: BTreeMap::new(),
+            services: BTreeMap::new(),
+            units: HashMap::new(),
+            users: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            planner: Planner::default(),
+            networks,
+        }
+    }
+
+    /// Every object, deleted ones that are remembered included, by kind, namespace and name.
+    pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = (&ObjectName, &Arc<Held>)> {
+        self.objects.iter()
+    }
+
+    /// An object, even a deleted one that is remembered.
+    pub(crate) fn any(&self, name: &ObjectName) -> Option<&Arc<Held>> {
+        self.objects.get(name)
+    }
+
+    /// An object that users see.
+    pub(crate) fn get(&self, name: &ObjectName) -> Option<&Arc<Held>> {
+        self.any(name).filter(|held| held.stored.deleted_until.is_none())
+    }
+
+    /// Objects of a kind that users see, from a name on.
+    pub(crate) fn list(&self, from: &ObjectName) -> impl Iterator<Item = (&ObjectName, &Arc<Held>)> {
+        let kind = from.kind;
+        self.objects
+            .range(from..)
+            .take_while(move |(name, _)| name.kind == kind)
+            .filter(|(_, held)| held.stored.deleted_until.is_none())
+    }
+
+    /// Where endpoints may be.
+    pub(crate) fn networks(&self) -> &Networks {
+        &self.networks
+    }
+
+    /// The names that objects use, each with its addresses where they are known.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = (&str, Option<&[IpAddr]>)> {
+        self.hosts.keys().map(|host| (&**host, self.names.get(&**host).map(Vec::as_slice)))
+    }
+
+    /// Names that are resolved, whether or not anybody still uses them.
+    pub(crate) fn resolved(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.names.keys()
+    }
+
+    /// The addresses of a name.
+    pub(crate) fn addresses(&self, host: &str) -> Option<&[IpAddr]> {
+        self.names.get(host).map(Vec::as_slice)
+    }
+
+    /// The object that has a key, gone ones last.
+    pub(crate) fn owner(&self, key: &str) -> Option<(&ObjectName, &Arc<Held>)> {
+        let claims = self.claims.get(key)?;
+        let has = |name: &&ObjectName| self.planner.status(name).is_none_or(|s| s.key_holder.is_none());
+        let find = |gone: bool| {
+            let mut held = claims.iter().filter(has).filter_map(|name| self.objects.get_key_value(name));
+            held.find(|(_, held)| (held.status.phase == bellhop_api::Phase::Expired || held.stored.deleted_until.is_some()) == gone)
+        };
+        find(false).or_else(|| find(true))
+    }
+
+    /// Takes edits in, together.
+    pub(crate) fn apply(&mut self, edits: Vec<Edit>, now: Timestamp) -> Outcome {
+        let mut touched = Touched::default();
+        let mut undo = Vec::with_capacity(edits.len());
+        for edit in edits {
+            undo.push(self.take_in(edit, &mut touched));
+        }
+        undo.reverse();
+        let mut changes = touched.deleted.iter().cloned().map(Change::Delete).collect();
+        self.plan_services(&mut touched, &mut changes);
+        let mut notes = HashMap::new();
+        for name in &touched.objects {
+            if let Some((object, found)) = self.plan_object(name, now) {
+                changes.push(Change::Put(object));
+                notes.insert(name.clone(), found);
+            }
+        }
+        let effects = self.planner.apply(changes);
+        self.note_units(&effects);
+        touched.objects.extend(effects.statuses.iter().map(|(name, _)| name.clone()));
+        for name in &touched.objects {
+            if !touched.before.contains_key(name) {
+                touched.before.insert(name.clone(), self.objects.get(name).cloned());
+            }
+            self.refresh_status(name, notes.remove(name), touched.before.get(name), now);
+        }
+        Outcome { effects, before: touched.before, undo }
+    }
+
+    /// What edits would do, for one object above all; nothing is changed in the end.
+    pub(crate) fn preview(&mut self, edits: Vec<Edit>, name: &ObjectName, now: Timestamp) -> Preview {
+        let units = |world: &Self, keys: &[RoutingKey]| -> Vec<Option<Arc<KeyUnit>>> {
+            keys.iter().map(|key| world.units.get(key).cloned()).collect()
+        };
+        let outcome = self.apply(edits, now);
+        let keys: Vec<_> = outcome.effects.put.iter().filter_map(key_of).collect();
+        let after = units(self, &keys);
+        let owners: Vec<_> = keys.iter().map(|key| self.owner(key.as_str()).map(|(name, _)| name.clone())).collect();
+        let held = self.objects.get(name).cloned();
+        let plan = self.planner.status(name).cloned().unwrap_or_default();
+        self.apply(outcome.undo, now);
+        for (name, before) in outcome.before {
+            match before {
+                Some(before) => drop(self.objects.insert(name, before)),
+                None => drop(self.objects.remove(&name)),
+            }
+        }
+        let before = units(self, &keys);
+        let lost = owners.into_iter().zip(before.into_iter().zip(after)).filter_map(|(owner, (before, after))| {
+            let lost = routes_lost(&before?, &*after?);
+            (!lost.is_empty()).then_some((owner?, lost))
+        });
+        Preview { held, plan, lost: lost.collect() }
+    }
+
+    /// Puts one edit into the maps; returns the edit that takes it back.
+    fn take_in(&mut self, edit: Edit, touched: &mut Touched) -> Edit {
+        match edit {
+            Edit::Name(host, addresses) => {
+                for user in self.hosts.get(&*host).into_iter().flatten() {
+                    touched.note(user);
+                }
+                let old = match addresses {
+                    Some(addresses) => self.names.insert(Arc::clone(&host), addresses),
+                    None => self.names.remove(&*host),
+                };
+                Edit::Name(host, old)
+            }
+            Edit::Object(name, stored) => {
+                let old = self.objects.get(&name).cloned();
+                touched.before.entry(name.clone()).or_insert_with(|| old.clone());
+                if let Some(old) = &old {
+                    self.index(&name, old, false);
+                    self.touch_services(old, &name, touched);
+                }
+                touched.note(&name);
+                match stored {
+                    Some(stored) => {
+                        let key = convert::key_of(&stored.object);
+                        let status = old.as_ref().map_or_else(Status::default, |old| old.status.clone());
+                        let held = Arc::new(Held { stored, key, notes: Vec::new(), status });
+                        self.index(&name, &held, true);
+                        self.touch_services(&held, &name, touched);
+                        self.objects.insert(name.clone(), held);
+                        touched.deleted.remove(&name);
+                    }
+                    None => {
+                        self.objects.remove(&name);
+                        // a service that overrides still describe is put, not deleted
+                        if name.kind != Kind::Service {
+                            touched.deleted.insert(name.clone());
+                        }
+                    }
+                }
+                Edit::Object(name, old.map(|old| old.stored.clone()))
+            }
+        }
+    }
+
+    fn index(&mut self, name: &ObjectName, held: &Held, present: bool) {
+        fn set<K: Ord>(map: &mut BTreeMap<K, BTreeSet<ObjectName>>, key: K, name: &ObjectName, present: bool) {
+            if present {
+                map.entry(key).or_default().insert(name.clone());
+            } else if let Some(set) = map.get_mut(&key) {
+                set.remove(name);
+                if set.is_empty() {
+                    map.remove(&key);
+                }
+            }
+        }
+        for service in convert::services_of(&held.stored.object) {
+            set(&mut self.users, service, name, present);
+        }
+        if held.stored.deleted_until.is_none() {
+            for host in hosts_of(&held.stored.object) {
+                set(&mut self.hosts, host, name, present);
+            }
+        }
+        if let Some(key) = &held.key {
+            set(&mut self.claims, key.clone(), name, present);
+        }
+    }
+
+    /// A sandbox describes services that no object describes.
+    fn touch_services(&self, held: &Held, name: &ObjectName, touched: &mut Touched) {
+        if name.kind == Kind::Sandbox {
+            let services = convert::services_of(&held.stored.object);
+            touched.services.extend(services.filter(|service| self.service_object(service).is_none()));
+        }
+    }
+
+    fn note_units(&mut self, effects: &Effects) {
+        for unit in &effects.put {
+            if let Unit::Key(unit) = unit {
+                self.units.insert(unit.key.clone(), Arc::new(unit.clone()));
+            }
+        }
+        for name in &effects.delete {
+            if let UnitName::Key(key) = name {
+                self.units.remove(key);
+            }
+        }
+    }
+
+    fn plan_services(&mut self, touched: &mut Touched, changes: &mut Vec<Change>) {
+        for service in std::mem::take(&mut touched.services) {
+            let new = self.describe(&service);
+            let old = self.services.get(&service);
+            if old == new.as_ref() {
+                continue;
+            }
+            let by_object = |described: Option<&Described>| described.is_some_and(|described| described.by_object);
+            if by_object(old) || by_object(new.as_ref()) {
+                touched.objects.extend(self.users.get(&service).into_iter().flatten().cloned());
+            }
+            match new {
+                Some(new) => {
+                    changes.push(Change::Put(Object::Service(new.unit.clone())));
+                    self.services.insert(service, new);
+                }
+                None => {
+                    self.services.remove(&service);
+                    let (namespace, name) = service;
+                    changes.push(Change::Delete(ObjectName { kind: Kind::Service, namespace, name }));
+                }
+            }
+        }
+    }
+}
+
+/// What some edits touch.
+#[derive(Debug, Default)]
+struct Touched {
+    objects: BTreeSet<ObjectName>,
+    services: BTreeSet<ServiceName>,
+    deleted: BTreeSet<ObjectName>,
+    before: BTreeMap<ObjectName, Option<Arc<Held>>>,
+}
+
+impl Touched {
+    fn note(&mut self, name: &ObjectName) {
+        if name.kind == Kind::Service {
+            self.services.insert((name.namespace.clone(), name.name.clone()));
+        }
+        self.objects.insert(name.clone());
+    }
+}
+
+fn key_of(unit: &Unit) -> Option<RoutingKey> {
+    match unit {
+        Unit::Key(unit) => Some(unit.key.clone()),
+        Unit::Service(_) => None,
+    }
+}
+
+/// Destinations that a key routed and, alive, does not any more.
+fn routes_lost(before: &KeyUnit, after: &KeyUnit) -> Vec<bellhop_api::Destination> {
+    if after.gone {
+        return Vec::new();
+    }
+    let kept = |destination| after.routes.iter().any(|route| route.destination == *destination);
+    let lost = before.routes.iter().map(|route| &route.destination).filter(|destination| !kept(*destination));
+    lost.cloned().collect()
+}
+
+#[cfg(test)]
+mod tests;
