@@ -222,7 +222,9 @@ impl Inner {
     /// Index in the log of the line behind a place.
     fn index_after(&self, after: Sequence) -> Option<usize> {
         let first = self.token.at - self.log.len() as u64;
-        if after > self.token.at { return None }
+        if after > self.token.at {
+            return None;
+        }
         after.checked_sub(first).and_then(|skip| usize::try_from(skip).ok())
     }
 
@@ -235,8 +237,7 @@ impl Inner {
             }
             Unit::Key(key) => {
                 let digest = key.digest.parse::<Digest>().map_or(0, |digest| digest.0);
-                let held =
-                    Held { unit: Arc::new(key.clone()), line: listed, digest, changed: self.token.at };
+                let held = Held { unit: Arc::new(key.clone()), line: listed, digest, changed: self.token.at };
                 let old = self.keys.insert(key.key.clone(), held);
                 self.table_digest ^= digest ^ old.map_or(0, |old| old.digest);
             }

@@ -70,7 +70,9 @@ mod tests {
     fn b18_endpoints_are_allowed_in_private_networks_and_nowhere_on_the_deny_list() {
         let check = |networks: &Networks, text: &str| networks.check(text.parse().unwrap()).is_ok();
         let private = Networks::private(false);
-        assert!(check(&private, "10.0.0.7") && check(&private, "fd12::7") && check(&private, "::ffff:10.0.0.7"));
+        assert!(
+            check(&private, "10.0.0.7") && check(&private, "fd12::7") && check(&private, "::ffff:10.0.0.7")
+        );
         assert!(!check(&private, "127.0.0.1") && !check(&private, "8.8.8.8") && !check(&private, "::1"));
         assert!(check(&Networks::private(true), "127.0.0.1"));
         let all = Networks::new(vec!["0.0.0.0/0".parse().unwrap()]);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use bellhop_api::{Destination, Kind, Manifest, Metadata};
-use bellhop_route::plan::{self, ObjectName};
+use bellhop_route::plan::{FullName, ObjectName};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -79,7 +79,7 @@ impl Edit {
 
 /// Name of an object's record.
 pub(crate) fn object_record(name: &ObjectName) -> Arc<str> {
-    format!("object/{}/{}/{}", api_kind(name.kind), name.namespace, name.name).into()
+    format!("object/{}/{}", name.kind, name.name).into()
 }
 
 /// Name of a resolved name's record.
@@ -101,36 +101,20 @@ pub(crate) fn name_value(addresses: &[IpAddr]) -> Bytes {
 
 fn object_name(text: &str) -> Option<ObjectName> {
     let mut parts = text.splitn(3, '/');
-    let kind = plan_kind(Kind::from_kind(parts.next()?)?);
-    let (namespace, name) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    Some(ObjectName { kind, namespace, name })
+    let kind = Kind::from_kind(parts.next()?)?;
+    let name = FullName { namespace: parts.next()?.parse().ok()?, name: parts.next()?.parse().ok()? };
+    Some(ObjectName { kind, name })
 }
 
 /// The name under which the planner knows an object. `None` for metadata that was never validated.
 pub(crate) fn name_of(kind: Kind, metadata: &Metadata) -> Option<ObjectName> {
-    let (namespace, name) = (metadata.namespace.parse().ok()?, metadata.name.parse().ok()?);
-    Some(ObjectName { kind: plan_kind(kind), namespace, name })
-}
-
-pub(crate) fn plan_kind(kind: Kind) -> plan::Kind {
-    match kind {
-        Kind::Service => plan::Kind::Service,
-        Kind::Sandbox => plan::Kind::Sandbox,
-        Kind::SandboxGroup => plan::Kind::Group,
-    }
-}
-
-pub(crate) fn api_kind(kind: plan::Kind) -> Kind {
-    match kind {
-        plan::Kind::Service => Kind::Service,
-        plan::Kind::Sandbox => Kind::Sandbox,
-        plan::Kind::Group => Kind::SandboxGroup,
-    }
+    let name = FullName { namespace: metadata.namespace.parse().ok()?, name: metadata.name.parse().ok()? };
+    Some(ObjectName { kind, name })
 }
 
 /// `Sandbox namespace/name`, for people.
 pub(crate) fn describe(name: &ObjectName) -> String {
-    format!("{} {}/{}", api_kind(name.kind), name.namespace, name.name)
+    format!("{} {}", name.kind, name.name)
 }
 
 impl Stored {

@@ -10,10 +10,10 @@ use std::{
 };
 
 use bellhop_api::{
-    DnsLabel, Manifest, RoutingKey, Status,
-    watch::{KeyUnit, ServiceUnit, Unit, UnitName},
+    Kind, Manifest, RoutingKey, Status,
+    watch::{KeyUnit, Unit, UnitName},
 };
-use bellhop_route::plan::{self, Change, Effects, Kind, Object, ObjectName, Planner};
+use bellhop_route::plan::{self, Change, Effects, FullName, ObjectName, Planner};
 use jiff::Timestamp;
 
 use crate::{
@@ -24,11 +24,8 @@ use crate::{
 mod convert;
 mod status;
 
-pub(crate) use convert::{Note, hosts_of};
+pub(crate) use convert::{Note, hosts_of, key_of as key_of_object, service_of};
 pub(crate) use status::disagreement;
-
-/// A service by namespace and name.
-pub(crate) type ServiceName = (DnsLabel, DnsLabel);
 
 /// An object and everything that is known of it. Never changed: a newer one takes its place.
 #[derive(Debug, Clone)]
@@ -57,22 +54,13 @@ impl Held {
 pub(crate) struct World {
     objects: BTreeMap<ObjectName, Arc<Held>>,
     names: BTreeMap<Arc<str>, Vec<IpAddr>>,
-    services: BTreeMap<ServiceName, Described>,
     units: HashMap<RoutingKey, Arc<KeyUnit>>,
     /// Who names what, to find what an edit touches.
-    users: BTreeMap<ServiceName, BTreeSet<ObjectName>>,
+    users: BTreeMap<FullName, BTreeSet<ObjectName>>,
     hosts: BTreeMap<String, BTreeSet<ObjectName>>,
     claims: BTreeMap<RoutingKey, BTreeSet<ObjectName>>,
     planner: Planner,
     networks: Networks,
-}
-
-/// A service as the planner has it.
-#[derive(Debug, PartialEq)]
-struct Described {
-    unit: ServiceUnit,
-    /// By a `Service` object, not by the overrides themselves.
-    by_object: bool,
 }
 
 /// What some edits did.
@@ -101,7 +89,6 @@ impl World {
         Self {
             objects: BTreeMap::new(),
             names: BTreeMap::new(),
-            services: BTreeMap::new(),
             units: HashMap::new(),
             users: BTreeMap::new(),
             hosts: BTreeMap::new(),
@@ -161,9 +148,17 @@ impl World {
         let has = |name: &&ObjectName| self.planner.status(name).is_none_or(|s| s.key_holder.is_none());
         let find = |gone: bool| {
             let mut held = claims.iter().filter(has).filter_map(|name| self.objects.get_key_value(name));
-            held.find(|(_, held)| (held.status.phase == bellhop_api::Phase::Expired || held.stored.deleted_until.is_some()) == gone)
+            held.find(|(_, held)| {
+                (held.status.phase == bellhop_api::Phase::Expired || held.stored.deleted_until.is_some())
+                    == gone
+            })
         };
         find(false).or_else(|| find(true))
+    }
+
+    /// What the planner says of an object.
+    pub(crate) fn plan_status(&self, name: &ObjectName) -> Option<&plan::Status> {
+        self.planner.status(name)
     }
 
     /// Takes edits in, together.
@@ -174,8 +169,7 @@ impl World {
             undo.push(self.take_in(edit, &mut touched));
         }
         undo.reverse();
-        let mut changes = touched.deleted.iter().cloned().map(Change::Delete).collect();
-        self.plan_services(&mut touched, &mut changes);
+        let mut changes: Vec<_> = touched.deleted.iter().cloned().map(Change::Delete).collect();
         let mut notes = HashMap::new();
         for name in &touched.objects {
             if let Some((object, found)) = self.plan_object(name, now) {
@@ -203,7 +197,8 @@ impl World {
         let outcome = self.apply(edits, now);
         let keys: Vec<_> = outcome.effects.put.iter().filter_map(key_of).collect();
         let after = units(self, &keys);
-        let owners: Vec<_> = keys.iter().map(|key| self.owner(key.as_str()).map(|(name, _)| name.clone())).collect();
+        let owners: Vec<_> =
+            keys.iter().map(|key| self.owner(key.as_str()).map(|(name, _)| name.clone())).collect();
         let held = self.objects.get(name).cloned();
         let plan = self.planner.status(name).cloned().unwrap_or_default();
         self.apply(outcome.undo, now);
@@ -214,10 +209,11 @@ impl World {
             }
         }
         let before = units(self, &keys);
-        let lost = owners.into_iter().zip(before.into_iter().zip(after)).filter_map(|(owner, (before, after))| {
-            let lost = routes_lost(&before?, &*after?);
-            (!lost.is_empty()).then_some((owner?, lost))
-        });
+        let lost =
+            owners.into_iter().zip(before.into_iter().zip(after)).filter_map(|(owner, (before, after))| {
+                let lost = routes_lost(&*before?, &*after?);
+                (!lost.is_empty()).then_some((owner?, lost))
+            });
         Preview { held, plan, lost: lost.collect() }
     }
 
@@ -226,7 +222,7 @@ impl World {
         match edit {
             Edit::Name(host, addresses) => {
                 for user in self.hosts.get(&*host).into_iter().flatten() {
-                    touched.note(user);
+                    touched.objects.insert(user.clone());
                 }
                 let old = match addresses {
                     Some(addresses) => self.names.insert(Arc::clone(&host), addresses),
@@ -239,25 +235,26 @@ impl World {
                 touched.before.entry(name.clone()).or_insert_with(|| old.clone());
                 if let Some(old) = &old {
                     self.index(&name, old, false);
-                    self.touch_services(old, &name, touched);
                 }
-                touched.note(&name);
+                touched.objects.insert(name.clone());
+                if name.kind == Kind::Service {
+                    // whom it permits may have changed
+                    let foreign = |user: &&ObjectName| user.name.namespace != name.name.namespace;
+                    let users = self.users.get(&name.name).into_iter().flatten();
+                    touched.objects.extend(users.filter(foreign).cloned());
+                }
                 match stored {
                     Some(stored) => {
                         let key = convert::key_of(&stored.object);
                         let status = old.as_ref().map_or_else(Status::default, |old| old.status.clone());
                         let held = Arc::new(Held { stored, key, notes: Vec::new(), status });
                         self.index(&name, &held, true);
-                        self.touch_services(&held, &name, touched);
                         self.objects.insert(name.clone(), held);
                         touched.deleted.remove(&name);
                     }
                     None => {
                         self.objects.remove(&name);
-                        // a service that overrides still describe is put, not deleted
-                        if name.kind != Kind::Service {
-                            touched.deleted.insert(name.clone());
-                        }
+                        touched.deleted.insert(name.clone());
                     }
                 }
                 Edit::Object(name, old.map(|old| old.stored.clone()))
@@ -266,7 +263,12 @@ impl World {
     }
 
     fn index(&mut self, name: &ObjectName, held: &Held, present: bool) {
-        fn set<K: Ord>(map: &mut BTreeMap<K, BTreeSet<ObjectName>>, key: K, name: &ObjectName, present: bool) {
+        fn set<K: Ord>(
+            map: &mut BTreeMap<K, BTreeSet<ObjectName>>,
+            key: K,
+            name: &ObjectName,
+            present: bool,
+        ) {
             if present {
                 map.entry(key).or_default().insert(name.clone());
             } else if let Some(set) = map.get_mut(&key) {
@@ -289,14 +291,6 @@ impl World {
         }
     }
 
-    /// A sandbox describes services that no object describes.
-    fn touch_services(&self, held: &Held, name: &ObjectName, touched: &mut Touched) {
-        if name.kind == Kind::Sandbox {
-            let services = convert::services_of(&held.stored.object);
-            touched.services.extend(services.filter(|service| self.service_object(service).is_none()));
-        }
-    }
-
     fn note_units(&mut self, effects: &Effects) {
         for unit in &effects.put {
             if let Unit::Key(unit) = unit {
@@ -309,49 +303,14 @@ impl World {
             }
         }
     }
-
-    fn plan_services(&mut self, touched: &mut Touched, changes: &mut Vec<Change>) {
-        for service in std::mem::take(&mut touched.services) {
-            let new = self.describe(&service);
-            let old = self.services.get(&service);
-            if old == new.as_ref() {
-                continue;
-            }
-            let by_object = |described: Option<&Described>| described.is_some_and(|described| described.by_object);
-            if by_object(old) || by_object(new.as_ref()) {
-                touched.objects.extend(self.users.get(&service).into_iter().flatten().cloned());
-            }
-            match new {
-                Some(new) => {
-                    changes.push(Change::Put(Object::Service(new.unit.clone())));
-                    self.services.insert(service, new);
-                }
-                None => {
-                    self.services.remove(&service);
-                    let (namespace, name) = service;
-                    changes.push(Change::Delete(ObjectName { kind: Kind::Service, namespace, name }));
-                }
-            }
-        }
-    }
 }
 
 /// What some edits touch.
 #[derive(Debug, Default)]
 struct Touched {
     objects: BTreeSet<ObjectName>,
-    services: BTreeSet<ServiceName>,
     deleted: BTreeSet<ObjectName>,
     before: BTreeMap<ObjectName, Option<Arc<Held>>>,
-}
-
-impl Touched {
-    fn note(&mut self, name: &ObjectName) {
-        if name.kind == Kind::Service {
-            self.services.insert((name.namespace.clone(), name.name.clone()));
-        }
-        self.objects.insert(name.clone());
-    }
 }
 
 fn key_of(unit: &Unit) -> Option<RoutingKey> {
@@ -366,7 +325,9 @@ fn routes_lost(before: &KeyUnit, after: &KeyUnit) -> Vec<bellhop_api::Destinatio
     if after.gone {
         return Vec::new();
     }
-    let kept = |destination| after.routes.iter().any(|route| route.destination == *destination);
+    let kept = |destination: &bellhop_api::Destination| {
+        after.routes.iter().any(|route| route.destination == *destination)
+    };
     let lost = before.routes.iter().map(|route| &route.destination).filter(|destination| !kept(*destination));
     lost.cloned().collect()
 }

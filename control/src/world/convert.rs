@@ -1,31 +1,20 @@
 //! From manifests to what the planner takes: names resolved, ports filled in, what is not permitted left out.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use bellhop_api::{
-    Destination, DnsLabel, Endpoint, Fallback, GroupSpec, Host, Manifest, Metadata, Override, Protocol, RoutingKey,
-    SandboxRef, ServiceRef, ServiceSpec, routing_key,
+    Destination, DnsLabel, Endpoint, Fallback, GroupSpec, Host, Kind, Manifest, Metadata, Override, Protocol,
+    RoutingKey, SandboxRef, Service, ServiceRef, ServiceSpec, routing_key,
     watch::{self, ServicePort, ServiceUnit},
 };
-use bellhop_route::plan::{self, Kind, MemberRef, Object, ObjectName, Operator, Requirement};
+use bellhop_route::plan::{self, EndpointAddress, FullName, InlineService, Object, ObjectName};
 use jiff::Timestamp;
 
-use super::{Described, Held, ServiceName, World};
-use crate::record::Stored;
+use super::{Held, World};
 
 /// What stands in the way of some routes of a sandbox; its status says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Note {
-    /// `service` has no object and the override names no port, so that there is no destination.
-    ServiceMissing(String),
-    /// No object describes `service`: only its name and the dialled port are known.
-    ServiceImplied(String),
-    /// The service has no such port.
-    PortMissing(String),
     /// The service is another namespace's, and does not permit this one.
     Foreign(String),
     /// The name has no addresses.
@@ -35,64 +24,31 @@ pub(crate) enum Note {
 }
 
 impl World {
-    /// The `Service` object of a service.
-    pub(super) fn service_object(&self, (namespace, name): &ServiceName) -> Option<&ServiceSpec> {
-        let name = ObjectName { kind: Kind::Service, namespace: namespace.clone(), name: name.clone() };
+    fn service_object(&self, name: &FullName) -> Option<&ServiceSpec> {
+        let name = ObjectName { kind: Kind::Service, name: name.clone() };
         match &self.objects.get(&name)?.stored.object {
             Manifest::Service(service) => Some(&service.spec),
             Manifest::Sandbox(_) | Manifest::SandboxGroup(_) => None,
         }
     }
 
-    /// What a service is: what its object says, or else what the overrides of its own namespace say together.
-    pub(super) fn describe(&self, service: &ServiceName) -> Option<Described> {
-        if let Some(spec) = self.service_object(service) {
-            let ports = spec.ports.iter().map(|port| (port.port, port.target())).collect();
-            let unit = self.service_unit(service, ports, &spec.addresses, &spec.workloads);
-            return Some(Described { unit, by_object: true });
-        }
-        let (mut ports, mut addresses, mut workloads) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        for user in self.users.get(service).into_iter().flatten() {
-            let Some(held) = self.objects.get(user).filter(|_| user.namespace == service.0) else { continue };
-            let Manifest::Sandbox(sandbox) = &held.stored.object else { continue };
-            let ours = sandbox.spec.overrides.iter().filter(|o| service_of(o, &user.namespace).as_ref() == Some(service));
-            for each in ours {
-                let Some(port) = each.port else { continue };
-                let target = each.target_port.unwrap_or(port);
-                ports.entry(port).and_modify(|held| if *held == port { *held = target }).or_insert(target);
-                addresses.extend(each.addresses.iter().cloned());
-                workloads.extend(each.workloads.iter().cloned());
-            }
-        }
-        let (addresses, workloads): (Vec<_>, Vec<_>) =
-            (addresses.into_iter().collect(), workloads.into_iter().collect());
-        (!ports.is_empty()).then(|| Described {
-            unit: self.service_unit(service, ports, &addresses, &workloads),
-            by_object: false,
-        })
+    /// Whether a sandbox of `theirs` may override a service. One that nobody describes belongs to its own namespace.
+    pub(crate) fn permits(&self, service: &FullName, theirs: &DnsLabel) -> bool {
+        service.namespace == *theirs
+            || self
+                .service_object(service)
+                .is_some_and(|spec| spec.permits(service.namespace.as_str(), theirs.as_str()))
     }
 
-    fn service_unit(
-        &self,
-        (namespace, name): &ServiceName,
-        ports: BTreeMap<u16, u16>,
-        addresses: &[String],
-        workloads: &[String],
-    ) -> ServiceUnit {
-        let names: BTreeSet<_> = addresses
-            .iter()
-            .filter_map(|text| match text.parse() {
-                Ok(Host::Name(name)) => Some(name),
-                Ok(Host::Ip(_)) | Err(_) => None,
-            })
-            .collect();
+    fn service_unit(&self, FullName { namespace, name }: &FullName, service: &Service) -> ServiceUnit {
+        let ports = service.spec.ports.iter();
         ServiceUnit {
             namespace: namespace.clone(),
             name: name.clone(),
-            ports: ports.into_iter().map(|(port, target_port)| ServicePort { port, target_port }).collect(),
-            addresses: self.resolve_all(addresses),
-            names: names.into_iter().collect(),
-            workloads: self.resolve_all(workloads),
+            ports: ports.map(|port| ServicePort { port: port.port, target_port: port.target() }).collect(),
+            addresses: self.resolve_all(&service.spec.addresses),
+            names: names(&service.spec.addresses),
+            workloads: self.resolve_all(&service.spec.workloads),
         }
     }
 
@@ -114,80 +70,64 @@ impl World {
         }
     }
 
-    /// A sandbox or group as the planner takes it, and what stood in the way.
+    /// An object as the planner takes it, and what stood in the way.
     pub(super) fn plan_object(&self, name: &ObjectName, now: Timestamp) -> Option<(Object, Vec<Note>)> {
         let held = self.objects.get(name)?;
-        let (key, gone) = (held.key.clone()?, held.stored.is_gone(now));
-        match &held.stored.object {
-            Manifest::Service(_) => None,
+        let gone = held.stored.is_gone(now);
+        let mut notes = Vec::new();
+        let object = match &held.stored.object {
+            Manifest::Service(service) => Object::Service(self.service_unit(&name.name, service)),
             Manifest::Sandbox(sandbox) => {
-                let mut notes = Vec::new();
-                let overrides =
-                    sandbox.spec.overrides.iter().flat_map(|each| self.plan_override(each, name, &mut notes)).collect();
-                let labels = &sandbox.metadata.labels;
-                let planned = plan::Sandbox {
-                    namespace: name.namespace.clone(),
+                let overrides = sandbox.spec.overrides.iter();
+                Object::Sandbox(plan::Sandbox {
                     name: name.name.clone(),
                     created_ms: created_ms(&sandbox.metadata),
-                    key,
-                    labels: labels.iter().map(|(k, v)| (Arc::from(&**k), Arc::from(&**v))).collect(),
-                    overrides,
+                    key: held.key.clone()?,
+                    labels: sandbox.metadata.labels.clone(),
+                    overrides: overrides
+                        .filter_map(|each| self.plan_override(each, name, &mut notes))
+                        .collect(),
                     lost: lost(held, now),
                     gone,
-                };
-                Some((Object::Sandbox(planned), notes))
+                })
             }
-            Manifest::SandboxGroup(group) => {
-                let planned = plan::Group {
-                    namespace: name.namespace.clone(),
-                    name: name.name.clone(),
-                    created_ms: created_ms(&group.metadata),
-                    key,
-                    members: members(&group.spec, &name.namespace),
-                    selector: selector(&group.spec, &name.namespace),
-                    lost: lost(held, now),
-                    gone,
-                };
-                Some((Object::Group(planned), Vec::new()))
-            }
-        }
+            Manifest::SandboxGroup(group) => Object::Group(plan::Group {
+                name: name.name.clone(),
+                created_ms: created_ms(&group.metadata),
+                key: held.key.clone()?,
+                members: members(&group.spec, &name.name.namespace),
+                selector: group.spec.selector.clone(),
+                namespaces: namespaces(&group.spec, &name.name.namespace),
+                lost: lost(held, now),
+                gone,
+            }),
+        };
+        Some((object, notes))
     }
 
-    fn plan_override(&self, each: &Override, by: &ObjectName, notes: &mut Vec<Note>) -> Vec<plan::Override> {
-        let Some(service) = service_of(each, &by.namespace) else { return Vec::new() };
-        let full = format!("{}.{}", service.1, service.0);
-        let ports: Vec<(u16, u16)> = match (self.service_object(&service), each.port) {
-            (Some(spec), _) if !spec.permits(service.0.as_str(), by.namespace.as_str()) => {
-                notes.push(Note::Foreign(full));
-                return Vec::new();
-            }
-            (None, _) if service.0 != by.namespace => {
-                notes.push(Note::Foreign(full));
-                return Vec::new();
-            }
-            (Some(spec), None) => spec.ports.iter().map(|port| (port.port, port.target())).collect(),
-            (Some(spec), Some(wanted)) => match spec.ports.iter().find(|port| port.port == wanted) {
-                Some(port) => vec![(wanted, port.target())],
-                None => {
-                    notes.push(Note::PortMissing(format!("{full}:{wanted}")));
-                    vec![(wanted, each.target_port.unwrap_or(wanted))]
-                }
-            },
-            (None, Some(port)) => {
-                if each.addresses.is_empty() && each.workloads.is_empty() {
-                    notes.push(Note::ServiceImplied(full));
-                }
-                vec![(port, each.target_port.unwrap_or(port))]
-            }
-            (None, None) => {
-                notes.push(Note::ServiceMissing(full));
-                return Vec::new();
-            }
-        };
-        let (namespace, service) = service;
-        let planned = ports.into_iter().map(|(port, target)| plan::Override {
-            destination: Destination { service: service.clone(), namespace: namespace.clone(), port },
-            endpoints: self.endpoints(&each.endpoints, target, notes),
+    fn plan_override(
+        &self,
+        each: &Override,
+        by: &ObjectName,
+        notes: &mut Vec<Note>,
+    ) -> Option<plan::Override> {
+        let service = service_of(each, &by.name.namespace)?;
+        let own = service.namespace == by.name.namespace;
+        if !self.permits(&service, &by.name.namespace) {
+            note(notes, Note::Foreign(format!("{}.{}", service.name, service.namespace)));
+            return None;
+        }
+        // an override that names a port says enough for a service that nobody describes: its name and that port
+        let inline = (own && each.port.is_some()).then(|| InlineService {
+            addresses: self.resolve_all(&each.addresses),
+            names: names(&each.addresses),
+            workloads: self.resolve_all(&each.workloads),
+            target_port: each.target_port,
+        });
+        Some(plan::Override {
+            service,
+            port: each.port,
+            endpoints: self.endpoints(&each.endpoints, notes),
             fallback: match each.fallback {
                 Fallback::None => watch::Fallback::None,
                 Fallback::Baseline => watch::Fallback::Baseline,
@@ -198,11 +138,20 @@ impl World {
                 Protocol::Http2 => watch::EndpointProtocol::Http2,
             },
             requires: Vec::new(),
-        });
-        planned.collect()
+            inline,
+        })
     }
 
-    fn endpoints(&self, texts: &[String], target: u16, notes: &mut Vec<Note>) -> Vec<SocketAddr> {
+    /// Services that an object's overrides name and that are known by that name alone, `service.namespace`.
+    pub(super) fn implied_services(&self, object: &Manifest, by: &ObjectName) -> BTreeSet<String> {
+        let Manifest::Sandbox(sandbox) = object else { return BTreeSet::new() };
+        let bare = sandbox.spec.overrides.iter().filter(|o| o.addresses.is_empty() && o.workloads.is_empty());
+        let services = bare.filter_map(|each| service_of(each, &by.name.namespace));
+        let implied = services.filter(|service| self.service_object(service).is_none());
+        implied.map(|service| format!("{}.{}", service.name, service.namespace)).collect()
+    }
+
+    fn endpoints(&self, texts: &[String], notes: &mut Vec<Note>) -> Vec<EndpointAddress> {
         let mut all = BTreeSet::new();
         for endpoint in texts.iter().filter_map(|text| text.parse::<Endpoint>().ok()) {
             let addresses = self.resolve(&endpoint.host);
@@ -211,7 +160,7 @@ impl World {
             }
             for address in addresses {
                 match self.networks.check(address) {
-                    Ok(()) => drop(all.insert(SocketAddr::new(address, endpoint.port.unwrap_or(target)))),
+                    Ok(()) => drop(all.insert(EndpointAddress { ip: address, port: endpoint.port })),
                     Err(error) => note(notes, Note::Address(format!("{endpoint} ({address}): {error}"))),
                 }
             }
@@ -227,7 +176,7 @@ fn note(notes: &mut Vec<Note>, new: Note) {
 }
 
 /// The key of a sandbox or group.
-pub(super) fn key_of(object: &Manifest) -> Option<RoutingKey> {
+pub(crate) fn key_of(object: &Manifest) -> Option<RoutingKey> {
     let metadata = object.metadata();
     match object {
         Manifest::Service(_) => None,
@@ -237,13 +186,14 @@ pub(super) fn key_of(object: &Manifest) -> Option<RoutingKey> {
     }
 }
 
-fn service_of(each: &Override, namespace: &DnsLabel) -> Option<ServiceName> {
+/// The service that an override in `namespace` means.
+pub(crate) fn service_of(each: &Override, namespace: &DnsLabel) -> Option<FullName> {
     let service: ServiceRef = each.service.parse().ok()?;
-    Some((service.namespace.unwrap_or_else(|| namespace.clone()), service.name))
+    Some(FullName { namespace: service.namespace.unwrap_or_else(|| namespace.clone()), name: service.name })
 }
 
 /// The services that an object overrides.
-pub(super) fn services_of(object: &Manifest) -> impl Iterator<Item = ServiceName> {
+pub(super) fn services_of(object: &Manifest) -> impl Iterator<Item = FullName> {
     let (overrides, namespace) = match object {
         Manifest::Sandbox(sandbox) => (&*sandbox.spec.overrides, sandbox.metadata.namespace.parse().ok()),
         Manifest::Service(_) | Manifest::SandboxGroup(_) => (&[][..], None),
@@ -261,12 +211,19 @@ pub(crate) fn hosts_of(object: &Manifest) -> BTreeSet<String> {
     };
     match object {
         Manifest::Service(service) => {
-            service.spec.addresses.iter().chain(&service.spec.workloads).for_each(|text| add(text.parse().ok()));
+            service
+                .spec
+                .addresses
+                .iter()
+                .chain(&service.spec.workloads)
+                .for_each(|text| add(text.parse().ok()));
         }
         Manifest::Sandbox(sandbox) => {
             for each in &sandbox.spec.overrides {
                 each.addresses.iter().chain(&each.workloads).for_each(|text| add(text.parse().ok()));
-                each.endpoints.iter().for_each(|text| add(text.parse().ok().map(|endpoint: Endpoint| endpoint.host)));
+                each.endpoints
+                    .iter()
+                    .for_each(|text| add(text.parse().ok().map(|endpoint: Endpoint| endpoint.host)));
             }
         }
         Manifest::SandboxGroup(_) => {}
@@ -279,41 +236,41 @@ fn created_ms(metadata: &Metadata) -> i64 {
 }
 
 fn lost(held: &Held, now: Timestamp) -> BTreeSet<Destination> {
-    let Stored { lost, .. } = &held.stored;
-    lost.iter().filter(|(_, until)| **until > now).map(|(destination, _)| destination.clone()).collect()
+    held.stored
+        .lost
+        .iter()
+        .filter(|(_, until)| **until > now)
+        .map(|(destination, _)| destination.clone())
+        .collect()
 }
 
-fn members(spec: &GroupSpec, namespace: &DnsLabel) -> Vec<MemberRef> {
+fn members(spec: &GroupSpec, namespace: &DnsLabel) -> BTreeSet<FullName> {
     let refs = spec.sandboxes.iter().filter_map(|text| text.parse::<SandboxRef>().ok());
-    refs.map(|member| MemberRef {
+    refs.map(|member| FullName {
         namespace: member.namespace.unwrap_or_else(|| namespace.clone()),
         name: member.name,
     })
     .collect()
 }
 
-fn selector(spec: &GroupSpec, namespace: &DnsLabel) -> Option<plan::Selector> {
-    let selector = spec.selector.as_ref()?;
-    let set = |values: &[String]| values.iter().map(|value| Arc::from(&**value)).collect::<BTreeSet<Arc<str>>>();
-    let labels = selector.match_labels.iter().map(|(label, value)| Requirement {
-        label: Arc::from(&**label),
-        operator: Operator::In(set(std::slice::from_ref(value))),
-    });
-    let expressions = selector.match_expressions.iter().map(|expression| Requirement {
-        label: Arc::from(&*expression.key),
-        operator: match expression.operator {
-            bellhop_api::Operator::In => Operator::In(set(&expression.values)),
-            bellhop_api::Operator::NotIn => Operator::NotIn(set(&expression.values)),
-            bellhop_api::Operator::Exists => Operator::Exists,
-            bellhop_api::Operator::DoesNotExist => Operator::DoesNotExist,
-        },
-    });
-    let namespaces = if spec.namespaces.iter().any(|each| each == "*") {
+fn namespaces(spec: &GroupSpec, own: &DnsLabel) -> Option<BTreeSet<DnsLabel>> {
+    if spec.namespaces.iter().any(|each| each == "*") {
         None
     } else if spec.namespaces.is_empty() {
-        Some(BTreeSet::from([namespace.clone()]))
+        Some(BTreeSet::from([own.clone()]))
     } else {
         Some(spec.namespaces.iter().filter_map(|each| each.parse().ok()).collect())
-    };
-    Some(plan::Selector { requirements: labels.chain(expressions).collect(), namespaces })
+    }
+}
+
+/// The DNS names among hosts, in lower case, sorted, each once.
+fn names(hosts: &[String]) -> Vec<String> {
+    let names: BTreeSet<_> = hosts
+        .iter()
+        .filter_map(|text| match text.parse() {
+            Ok(Host::Name(name)) => Some(name),
+            Ok(Host::Ip(_)) | Err(_) => None,
+        })
+        .collect();
+    names.into_iter().collect()
 }

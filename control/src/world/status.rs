@@ -1,9 +1,9 @@
 //! From what the planner says of an object to the status that users see.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use bellhop_api::{Condition, ConditionStatus, Phase, Status, watch::RouteState};
-use bellhop_route::plan::{self, Disagreement, MemberRef, ObjectName};
+use bellhop_api::{Condition, ConditionStatus, Phase, Status};
+use bellhop_route::plan::{self, Disagreement, ObjectName};
 use jiff::Timestamp;
 
 use super::{Held, Note, World};
@@ -25,18 +25,23 @@ impl World {
             phase: Phase::Active,
             routing_key: held.key.clone(),
             expires_at: held.stored.expires_at(),
-            conditions: conditions(&plan, &notes),
-            members: plan.members.iter().map(member).collect(),
-            destinations: self.destinations(held, &plan),
+            conditions: conditions(&plan, &notes, &self.implied_services(&held.stored.object, name)),
+            members: plan.members.iter().map(ToString::to_string).collect(),
+            destinations: plan.routed.iter().map(ToString::to_string).collect(),
         };
         if held.stored.is_expired(now) {
             status.phase = Phase::Expired;
-            status.conditions = vec![condition("Expired", true, "TimeOver", "its time is over; apply or renew it to have it back")];
+            status.conditions = vec![condition(
+                "Expired",
+                true,
+                "TimeOver",
+                "its time is over; apply or renew it to have it back",
+            )];
             status.destinations.clear();
-        } else if status.conditions.iter().any(|condition| condition.kind != "ServiceDescribed") {
+        } else if status.conditions.iter().any(|condition| condition.kind != INFORMATION) {
             status.phase = Phase::Degraded;
         }
-        let why = status.conditions.iter().find(|condition| condition.kind != "ServiceDescribed");
+        let why = status.conditions.iter().find(|condition| condition.kind != INFORMATION);
         let ready = match why {
             Some(why) => condition("Ready", false, &why.kind, &why.message),
             None => condition("Ready", true, "Accepted", ""),
@@ -45,23 +50,16 @@ impl World {
         let old = before.and_then(Option::as_ref).map(|held| &held.status);
         let generation = held.stored.object.metadata().generation;
         for condition in &mut status.conditions {
-            let same = old.into_iter().flat_map(|old| &old.conditions).find(|old| old.kind == condition.kind && old.status == condition.status);
+            let same = old
+                .into_iter()
+                .flat_map(|old| &old.conditions)
+                .find(|old| old.kind == condition.kind && old.status == condition.status);
             condition.last_transition_time = same.and_then(|old| old.last_transition_time).or(Some(now));
             condition.observed_generation = generation;
         }
         let held = Held { notes, status, ..Held::clone(held) };
         self.objects.insert(name.clone(), Arc::new(held));
     }
-
-    fn destinations(&self, held: &Held, plan: &plan::Status) -> Vec<String> {
-        let unit = held.key.as_ref().filter(|_| plan.key_holder.is_none()).and_then(|key| self.units.get(key));
-        let routes = unit.into_iter().flat_map(|unit| &unit.routes);
-        routes.filter(|route| route.state == RouteState::Active).map(|route| route.destination.to_string()).collect()
-    }
-}
-
-fn member(member: &MemberRef) -> String {
-    format!("{}/{}", member.namespace, member.name)
 }
 
 fn condition(kind: &str, holds: bool, reason: &str, message: &str) -> Condition {
@@ -76,87 +74,79 @@ fn condition(kind: &str, holds: bool, reason: &str, message: &str) -> Condition 
 }
 
 /// Everything that is the matter; nothing where nothing is.
-fn conditions(plan: &plan::Status, notes: &[Note]) -> Vec<Condition> {
-    let mut all = Vec::new();
-    if let Some(holder) = &plan.key_holder {
-        let message = format!("the routing key belongs to {}, which is older; this one has no routes", describe(holder));
-        all.push(condition("KeyConflict", true, "KeyTaken", &message));
-    }
-    if !plan.disagreements.is_empty() {
-        let message = join(plan.disagreements.iter().map(disagreement));
-        all.push(condition("RouteConflict", true, "MembersDiffer", &message));
-    }
-    if !plan.missing_members.is_empty() {
-        let message = format!("missing: {}", join(plan.missing_members.iter().map(member)));
-        all.push(condition("MemberMissing", true, "NotThere", &message));
-    }
-    let of = |pick: fn(&Note) -> Option<&String>| join(notes.iter().filter_map(pick).cloned());
-    for (kind, holds, reason, before, found) in [
+fn conditions(plan: &plan::Status, notes: &[Note], implied: &BTreeSet<String>) -> Vec<Condition> {
+    let holder = plan.key_holder.as_ref().map(describe);
+    let differ: Vec<_> = plan.disagreements.iter().map(disagreement).collect();
+    let missing: Vec<_> = plan.missing_members.iter().map(ToString::to_string).collect();
+    let undescribed: Vec<_> = plan
+        .missing_services
+        .iter()
+        .map(|service| format!("{}.{}", service.name, service.namespace))
+        .collect();
+    let of = |pick: fn(&Note) -> Option<&String>| notes.iter().filter_map(pick).cloned().collect::<Vec<_>>();
+    let implied: Vec<_> = implied.iter().filter(|service| !undescribed.contains(service)).cloned().collect();
+    let all = [
+        (
+            "KeyConflict",
+            "KeyTaken",
+            "its routing key belongs to an older object, so that it has no routes",
+            holder.into_iter().collect(),
+        ),
+        ("RouteConflict", "MembersDiffer", "requests that these touch are refused", differ),
+        ("MemberMissing", "NotThere", "these sandboxes are not there, or have no routes", missing),
         (
             "ServiceMissing",
-            true,
             "NoPorts",
-            "no Service describes it and the override names no port: ",
-            of(|note| if let Note::ServiceMissing(of) = note { Some(of) } else { None }),
+            "no Service describes these, and the override names no port",
+            undescribed,
         ),
         (
             "NotPermitted",
-            true,
             "ForeignService",
-            "another namespace's service does not permit this one (overrideFrom): ",
-            of(|note| if let Note::Foreign(of) = note { Some(of) } else { None }),
+            "services of other namespaces, which do not permit this one in overrideFrom",
+            of(Note::foreign),
         ),
-        (
-            "PortMissing",
-            true,
-            "NoSuchPort",
-            "the Service has no such port: ",
-            of(|note| if let Note::PortMissing(of) = note { Some(of) } else { None }),
-        ),
-        (
-            "Unresolved",
-            true,
-            "NoAddress",
-            "the name has no address: ",
-            of(|note| if let Note::Unresolved(of) = note { Some(of) } else { None }),
-        ),
-        (
-            "EndpointNotPermitted",
-            true,
-            "Address",
-            "",
-            of(|note| if let Note::Address(of) = note { Some(of) } else { None }),
-        ),
+        ("Unresolved", "NoAddress", "these names have no address", of(Note::unresolved)),
+        ("EndpointNotPermitted", "Address", "these may not be endpoints", of(Note::address)),
         (
             "ServiceDescribed",
-            false,
             "NameOnly",
-            "known by name alone, so that intercepting proxies cannot recognise it; apply a Service, or give addresses or workloads: ",
-            of(|note| if let Note::ServiceImplied(of) = note { Some(of) } else { None }),
+            "intercepting proxies cannot recognise these, as nothing says their addresses; apply a Service",
+            implied,
         ),
-    ] {
-        if !found.is_empty() {
-            all.push(condition(kind, holds, reason, &format!("{before}{found}")));
-        }
+    ];
+    let all = all.into_iter().filter(|(.., found)| !found.is_empty());
+    all.map(|(kind, reason, what, found)| {
+        condition(kind, kind != INFORMATION, reason, &format!("{what}: {}", found.join("; ")))
+    })
+    .collect()
+}
+
+/// The condition that takes nothing from an object.
+const INFORMATION: &str = "ServiceDescribed";
+
+impl Note {
+    fn foreign(&self) -> Option<&String> {
+        if let Self::Foreign(what) = self { Some(what) } else { None }
     }
-    all
+
+    fn unresolved(&self) -> Option<&String> {
+        if let Self::Unresolved(what) = self { Some(what) } else { None }
+    }
+
+    fn address(&self) -> Option<&String> {
+        if let Self::Address(what) = self { Some(what) } else { None }
+    }
 }
 
 /// Two overrides that differ, for people.
 pub(crate) fn disagreement(disagreement: &Disagreement) -> String {
     match disagreement {
         Disagreement::Destination { destination, between: [a, b] } => {
-            format!("{} and {} override {destination} differently", member(a), member(b))
+            format!("{a} and {b} override {destination} differently")
         }
-        Disagreement::Address { address, port, destinations: [x, y], between: [a, b] } => format!(
-            "{} overrides {x} and {} overrides {y}, which share the address {}",
-            member(a),
-            member(b),
-            std::net::SocketAddr::new(*address, *port)
-        ),
+        Disagreement::Address { address, destinations: [x, y], between: [a, b] } => {
+            format!("{a} overrides {x} and {b} overrides {y}, which share the address {address}")
+        }
     }
-}
-
-fn join(texts: impl Iterator<Item = String>) -> String {
-    texts.collect::<Vec<_>>().join("; ")
 }

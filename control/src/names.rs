@@ -1,0 +1,169 @@
+//! DNS names of services and endpoints: resolved, stored, kept fresh.
+//!
+//! An address stays for ten minutes after it was last seen, so that a rolling restart or an answer that rotates does not
+//! shake the routes. Only a change of the set is written.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    control::Control,
+    record::{name_record, name_value},
+    store::{Expect, StoreError, Write},
+};
+
+/// An address stays this long after it was last seen.
+const STAYS: Duration = Duration::from_secs(600);
+/// One look-up takes no longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Look-ups at once.
+const AT_ONCE: usize = 16;
+/// More addresses than this of one name are left out.
+const ADDRESSES: usize = 64;
+
+/// Looks a name up.
+pub(crate) trait Lookup: Send + Sync {
+    /// All addresses of `host`.
+    fn lookup<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
+}
+
+/// The machine's resolver.
+#[derive(Debug)]
+pub(crate) struct SystemLookup;
+
+impl Lookup for SystemLookup {
+    fn lookup<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        async move {
+            Ok(tokio::net::lookup_host((host, 0)).await?.map(|found| found.ip().to_canonical()).collect())
+        }
+        .boxed()
+    }
+}
+
+/// When each address of each name was last seen.
+#[derive(Debug, Default)]
+struct Seen(HashMap<(String, IpAddr), Instant>);
+
+impl Seen {
+    /// The addresses that `host` has now: those just found, and those seen not long ago. `None`: the look-up failed, and
+    /// says nothing of what is there.
+    fn merge(&mut self, host: &str, held: &[IpAddr], found: Option<Vec<IpAddr>>) -> Vec<IpAddr> {
+        let now = Instant::now();
+        let failed = found.is_none();
+        for address in found.into_iter().flatten().take(ADDRESSES) {
+            self.0.insert((host.to_owned(), address), now);
+        }
+        for address in held {
+            let seen = self.0.entry((host.to_owned(), *address)).or_insert(now);
+            if failed {
+                *seen = now;
+            }
+        }
+        self.0.retain(|(of, _), seen| of != host || now.duration_since(*seen) < STAYS);
+        let mut all: Vec<_> =
+            self.0.keys().filter(|(of, _)| of == host).map(|(_, address)| *address).collect();
+        all.sort_unstable();
+        all.truncate(ADDRESSES);
+        all
+    }
+}
+
+/// Resolves names; one for each [`Control`].
+#[derive(Debug, Default)]
+pub(crate) struct Resolver(Mutex<Seen>);
+
+impl Resolver {
+    /// Looks names up and gives the writes that store what changed.
+    pub(crate) async fn resolve(&self, control: &Control, hosts: Vec<String>) -> Vec<(String, Vec<IpAddr>)> {
+        let look = |host: String| async move {
+            let found = timeout(PATIENCE, control.lookup.lookup(&host)).await;
+            let found = match found {
+                Ok(Ok(found)) => Some(found),
+                Ok(Err(error)) => {
+                    tracing::debug!(%host, %error, "name not resolved");
+                    None
+                }
+                Err(_) => None,
+            };
+            (host, found)
+        };
+        let found: Vec<_> = stream::iter(hosts).map(look).buffer_unordered(AT_ONCE).collect().await;
+        let world = control.world();
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let merged = found.into_iter().map(|(host, found)| {
+            let held = world.addresses(&host).unwrap_or_default();
+            let now = seen.merge(&host, held, found);
+            (now != held).then_some((host, now))
+        });
+        merged.flatten().collect()
+    }
+
+    /// Keeps all names fresh, until the store is closed.
+    pub(crate) async fn run(self: Arc<Self>, control: Arc<Control>, every: Duration) {
+        loop {
+            tokio::time::sleep(every).await;
+            let (used, unused) = {
+                let world = control.world();
+                let used: Vec<_> = world.hosts().map(|(host, _)| host.to_owned()).collect();
+                let unused: Vec<_> = world
+                    .resolved()
+                    .filter(|host| !used.iter().any(|each| **each == ***host))
+                    .cloned()
+                    .collect();
+                (used, unused)
+            };
+            let mut writes: Vec<_> = self
+                .resolve(&control, used)
+                .await
+                .into_iter()
+                .map(|(host, now)| write(&host, &now))
+                .collect();
+            writes.extend(unused.iter().map(|host| Write {
+                name: name_record(host),
+                expect: Expect::Any,
+                value: None,
+            }));
+            if writes.is_empty() {
+                continue;
+            }
+            match control.store.commit(writes).await {
+                Ok(_) => {}
+                Err(StoreError::Closed) => return,
+                Err(error) => tracing::error!(%error, "resolved names cannot be stored"),
+            }
+        }
+    }
+}
+
+/// Stores the addresses of a name.
+pub(crate) fn write(host: &str, addresses: &[IpAddr]) -> Write {
+    Write { name: name_record(host), expect: Expect::Any, value: Some(name_value(addresses)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_stays_ten_minutes_after_it_was_last_seen() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (a, b) = (ip("10.0.0.1"), ip("10.0.0.2"));
+        let mut seen = Seen::default();
+        assert_eq!(seen.merge("x", &[], Some(vec![a])), [a]);
+        assert_eq!(seen.merge("x", &[a], Some(vec![b])), [a, b]);
+        tokio::time::advance(STAYS - Duration::from_secs(1)).await;
+        assert_eq!(seen.merge("x", &[a, b], Some(vec![b])), [a, b]);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(seen.merge("x", &[a, b], Some(vec![b])), [b]);
+        tokio::time::advance(STAYS * 2).await;
+        assert_eq!(seen.merge("x", &[b], None), [b], "a resolver that fails takes nothing away");
+    }
+}

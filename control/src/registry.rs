@@ -1,0 +1,256 @@
+//! Proxies, as far as this process has heard of them, and whether a key is in force. In memory alone.
+//!
+//! A proxy says what it holds by digests. One that reports the digest of a whole table held, at that moment, every key as
+//! it stood when the table last had that digest; so a single number per proxy answers most questions, and acknowledged
+//! digests of single keys are kept only until that number has passed them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bellhop_api::{
+    RoutingKey,
+    answers::{InForce, ProxyInfo, ProxyState},
+    report::ProxyReport,
+};
+use jiff::Timestamp;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use crate::feed::{KeyForm, Sequence};
+
+/// A proxy that was not heard for this long does not count any more.
+const LOST_AFTER: Duration = Duration::from_secs(30);
+/// A lost proxy is forgotten after this long.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+/// A proxy is not asked again within this time.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Acknowledged digests of single keys, kept for each proxy.
+const ACKNOWLEDGED: usize = 4_096;
+/// Most proxies that are known at once.
+const PROXIES: usize = 100_000;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    proxies: Mutex<BTreeMap<String, Proxy>>,
+    /// Keys that were in force, and the form of which that was true.
+    latched: Mutex<HashMap<RoutingKey, Latch>>,
+    heard: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Latch {
+    digest: String,
+    changed: Sequence,
+    proxies: u64,
+}
+
+#[derive(Debug)]
+struct Proxy {
+    workload: String,
+    version: String,
+    table_digest: String,
+    keys: u64,
+    heard: Instant,
+    heard_at: Timestamp,
+    /// It holds every key that last changed no later than here.
+    holds: Sequence,
+    acknowledged: HashMap<RoutingKey, String>,
+    /// Its own watch, to ask it.
+    asks: Option<mpsc::Sender<Vec<RoutingKey>>>,
+    asked: Option<Instant>,
+}
+
+/// What the registry asks the feed.
+pub(crate) trait Table {
+    /// The newest place at which the table had this digest.
+    fn digest_seen(&self, digest: &str) -> Option<Sequence>;
+}
+
+impl Table for crate::feed::Feed {
+    fn digest_seen(&self, digest: &str) -> Option<Sequence> {
+        Self::digest_seen(self, digest)
+    }
+}
+
+/// More proxies than this process keeps in mind.
+#[derive(Debug, thiserror::Error)]
+#[error("more than {PROXIES} proxies are known")]
+pub(crate) struct TooMany;
+
+impl Registry {
+    fn proxies(&self) -> MutexGuard<'_, BTreeMap<String, Proxy>> {
+        self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes when a proxy was heard.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.heard.subscribe()
+    }
+
+    /// Takes in a report.
+    pub(crate) fn report(
+        &self,
+        id: &str,
+        report: ProxyReport,
+        table: &impl Table,
+        now: Timestamp,
+    ) -> Result<(), TooMany> {
+        let mut proxies = self.proxies();
+        if report.goodbye {
+            proxies.remove(id);
+        } else {
+            if proxies.len() >= PROXIES && !proxies.contains_key(id) {
+                return Err(TooMany);
+            }
+            let seen = table.digest_seen(&report.table_digest);
+            let proxy = proxies.entry(id.to_owned()).or_insert_with(|| Proxy::new(now));
+            proxy.take_in(report, seen, now);
+        }
+        drop(proxies);
+        self.heard.send_modify(|heard| *heard += 1);
+        Ok(())
+    }
+
+    /// A proxy has opened its watch: from now on it can be asked, and is heard of. The receiver gets the questions.
+    pub(crate) fn watching(
+        &self,
+        id: &str,
+        now: Timestamp,
+    ) -> Result<mpsc::Receiver<Vec<RoutingKey>>, TooMany> {
+        let (asks, questions) = mpsc::channel(4);
+        let mut proxies = self.proxies();
+        if proxies.len() >= PROXIES && !proxies.contains_key(id) {
+            return Err(TooMany);
+        }
+        let proxy = proxies.entry(id.to_owned()).or_insert_with(|| Proxy::new(now));
+        proxy.asks = Some(asks);
+        (proxy.heard, proxy.heard_at) = (Instant::now(), now);
+        Ok(questions)
+    }
+
+    /// Every proxy that is known.
+    pub(crate) fn list(&self, newest_digest: &str) -> Vec<ProxyInfo> {
+        let mut proxies = self.proxies();
+        forget(&mut proxies);
+        let info = |(id, proxy): (&String, &Proxy)| ProxyInfo {
+            id: id.clone(),
+            workload: proxy.workload.clone(),
+            version: proxy.version.clone(),
+            last_heard: proxy.heard_at,
+            watching: proxy.asks.as_ref().is_some_and(|asks| !asks.is_closed()),
+            state: if proxy.is_lost() { ProxyState::Lost } else { ProxyState::Live },
+            keys: proxy.keys,
+            table_digest: proxy.table_digest.clone(),
+            current: proxy.table_digest == newest_digest,
+        };
+        proxies.iter().map(info).collect()
+    }
+
+    /// Whether every proxy heard of lately holds this form of a key. Proxies that have not said so are asked.
+    pub(crate) fn in_force(&self, form: &KeyForm) -> InForce {
+        let key = &form.unit.key;
+        let digest = &form.unit.digest;
+        let mut proxies = self.proxies();
+        forget(&mut proxies);
+        let (mut counted, mut waiting_for, mut lost) = (0, Vec::new(), Vec::new());
+        for (id, proxy) in proxies.iter_mut() {
+            let holds = proxy.holds >= form.changed || proxy.acknowledged.get(key) == Some(digest);
+            match (proxy.is_lost(), holds) {
+                (true, false) => lost.push(id.clone()),
+                (true, true) => {}
+                (false, true) => counted += 1,
+                (false, false) => {
+                    counted += 1;
+                    waiting_for.push(id.clone());
+                    proxy.ask(key);
+                }
+            }
+        }
+        drop(proxies);
+        let mut latched = self.latched.lock().unwrap_or_else(PoisonError::into_inner);
+        if counted > 0 && waiting_for.is_empty() {
+            let latch = Latch { digest: digest.clone(), changed: form.changed, proxies: counted };
+            latched.insert(key.clone(), latch);
+        }
+        let latch = latched.get(key).filter(|latch| latch.digest == *digest && latch.changed == form.changed);
+        let in_force = latch.is_some();
+        if in_force {
+            waiting_for.clear();
+        }
+        let proxies = latch.map_or(counted, |latch| latch.proxies.max(counted));
+        InForce { key: key.clone(), in_force, digest: digest.clone(), proxies, waiting_for, lost }
+    }
+
+    /// Forgets what was in force of keys that are no more.
+    pub(crate) fn retain(&self, known: impl Fn(&RoutingKey) -> bool) {
+        self.latched.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| known(key));
+    }
+}
+
+fn forget(proxies: &mut BTreeMap<String, Proxy>) {
+    proxies.retain(|_, proxy| proxy.heard.elapsed() < FORGOTTEN_AFTER);
+}
+
+impl Proxy {
+    fn new(now: Timestamp) -> Self {
+        Self {
+            workload: String::new(),
+            version: String::new(),
+            table_digest: String::new(),
+            keys: 0,
+            heard: Instant::now(),
+            heard_at: now,
+            holds: 0,
+            acknowledged: HashMap::new(),
+            asks: None,
+            asked: None,
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.heard.elapsed() >= LOST_AFTER
+    }
+
+    fn take_in(&mut self, report: ProxyReport, seen: Option<Sequence>, now: Timestamp) {
+        (self.heard, self.heard_at) = (Instant::now(), now);
+        self.workload = report.workload;
+        self.version = report.version;
+        self.keys = report.keys;
+        if let Some(seen) = seen {
+            self.holds = seen;
+            self.acknowledged.clear();
+        } else if self.table_digest != report.table_digest {
+            // what it held before says nothing of what it holds now, but for the digests that it names
+            self.holds = 0;
+        }
+        self.table_digest = report.table_digest;
+        for (key, digest) in report.digests {
+            match digest {
+                Some(digest) if self.acknowledged.len() < ACKNOWLEDGED => {
+                    drop(self.acknowledged.insert(key, digest))
+                }
+                Some(_) | None => drop(self.acknowledged.remove(&key)),
+            }
+        }
+    }
+
+    fn ask(&mut self, key: &RoutingKey) {
+        if self.asked.is_some_and(|asked| asked.elapsed() < ASK_AGAIN) {
+            return;
+        }
+        if let Some(asks) = &self.asks {
+            // a full queue holds questions enough
+            asks.try_send(vec![key.clone()]).ok();
+            self.asked = Some(Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
