@@ -122,7 +122,7 @@ impl Author {
                 value: stored.as_ref().map(object_value),
             }];
             let preview =
-                self.control.world_mut().preview(vec![Edit::Object(name.clone(), stored)], name, now);
+                self.control.world_mut().preview(vec![Edit::Object(name.clone(), stored.map(Box::new))], name, now);
             writes.extend(self.lost(&preview, name, None, now));
             match self.commit(writes).await {
                 Ok(()) => return Ok(held.manifest()),
@@ -172,7 +172,7 @@ impl Author {
         permitted(&world, name, &stored.object, resolved)?;
         let mut edits: Vec<_> =
             resolved.iter().map(|(host, now)| Edit::Name(host.as_str().into(), Some(now.clone()))).collect();
-        edits.push(Edit::Object(name.clone(), Some(stored.clone())));
+        edits.push(Edit::Object(name.clone(), Some(Box::new(stored.clone()))));
         let mut writes: Vec<_> = resolved.iter().map(|(host, now)| names::write(host, now)).collect();
         let tombstone = any.as_deref().filter(|any| any.stored.deleted_until.is_some());
         if let Some((aside, stored)) = tombstone.and_then(|gone| set_aside(gone, &stored.object)) {
@@ -181,7 +181,7 @@ impl Author {
                 expect: Expect::Any,
                 value: Some(object_value(&stored)),
             });
-            edits.push(Edit::Object(aside, Some(stored)));
+            edits.push(Edit::Object(aside, Some(Box::new(stored))));
         }
         let preview = world.preview(edits, name, now);
         conflicts(&stored.object, held.as_deref(), &preview, &world, name)?;

@@ -1,12 +1,20 @@
 //! Bellhop's control plane: control API, stores, expiry.
+//!
+//! A write goes `api → author → store`; what the store has taken comes back by its watch, `control → world → feed`, and
+//! from there to every watcher. `app::start` puts it together.
 
+mod api;
+pub mod app;
 mod author;
 mod clock;
+pub mod config;
 mod control;
+mod expiry;
 mod feed;
 mod names;
 pub mod networks;
 mod record;
 mod registry;
+mod server;
 pub mod store;
 mod world;

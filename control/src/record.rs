@@ -28,7 +28,7 @@ pub(crate) struct Stored {
 #[derive(Debug, Clone)]
 pub(crate) enum Edit {
     /// This object is so now, or is no more.
-    Object(ObjectName, Option<Stored>),
+    Object(ObjectName, Option<Box<Stored>>),
     /// This DNS name stands for these addresses now, or nobody asks for it any more.
     Name(Arc<str>, Option<Vec<IpAddr>>),
 }
@@ -46,7 +46,7 @@ impl Edit {
         let read = match class {
             "object" => object_name(rest).map(|object| match value {
                 None => Ok(Self::Object(object, None)),
-                Some(value) => serde_json::from_slice(value).map(|mut stored: Stored| {
+                Some(value) => serde_json::from_slice(value).map(|mut stored: Box<Stored>| {
                     stored.object.metadata_mut().resource_version = Some(revision.to_string());
                     Self::Object(object, Some(stored))
                 }),

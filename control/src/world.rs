@@ -17,6 +17,7 @@ use bellhop_route::plan::{self, Change, Effects, FullName, ObjectName, Planner};
 use jiff::Timestamp;
 
 use crate::{
+    expiry,
     networks::Networks,
     record::{Edit, Stored},
 };
@@ -59,6 +60,9 @@ pub(crate) struct World {
     users: BTreeMap<FullName, BTreeSet<ObjectName>>,
     hosts: BTreeMap<String, BTreeSet<ObjectName>>,
     claims: BTreeMap<RoutingKey, BTreeSet<ObjectName>>,
+    /// When something happens to an object by time alone, and since when it is only remembered.
+    due: BTreeSet<(Timestamp, ObjectName)>,
+    remembered: BTreeSet<(Timestamp, ObjectName)>,
     planner: Planner,
     networks: Networks,
 }
@@ -93,6 +97,8 @@ impl World {
             users: BTreeMap::new(),
             hosts: BTreeMap::new(),
             claims: BTreeMap::new(),
+            due: BTreeSet::new(),
+            remembered: BTreeSet::new(),
             planner: Planner::default(),
             networks,
         }
@@ -154,6 +160,27 @@ impl World {
             })
         };
         find(false).or_else(|| find(true))
+    }
+
+    /// When something is next due.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Objects for which something is due.
+    pub(crate) fn due(&self, now: Timestamp) -> impl Iterator<Item = &ObjectName> {
+        self.due.iter().take_while(move |(at, _)| *at <= now).map(|(_, name)| name)
+    }
+
+    /// How many objects are only remembered.
+    pub(crate) fn remembered(&self) -> usize {
+        self.remembered.len()
+    }
+
+    /// The oldest of them, beyond `most`.
+    pub(crate) fn oldest_remembered(&self, most: usize) -> impl Iterator<Item = (&ObjectName, &Arc<Held>)> {
+        let names = self.remembered.iter().take(self.remembered.len().saturating_sub(most));
+        names.filter_map(|(_, name)| self.objects.get_key_value(name))
     }
 
     /// What the planner says of an object.
@@ -247,7 +274,7 @@ impl World {
                     Some(stored) => {
                         let key = convert::key_of(&stored.object);
                         let status = old.as_ref().map_or_else(Status::default, |old| old.status.clone());
-                        let held = Arc::new(Held { stored, key, notes: Vec::new(), status });
+                        let held = Arc::new(Held { stored: *stored, key, notes: Vec::new(), status });
                         self.index(&name, &held, true);
                         self.objects.insert(name.clone(), held);
                         touched.deleted.remove(&name);
@@ -257,7 +284,7 @@ impl World {
                         touched.deleted.insert(name.clone());
                     }
                 }
-                Edit::Object(name, old.map(|old| old.stored.clone()))
+                Edit::Object(name, old.map(|old| Box::new(old.stored.clone())))
             }
         }
     }
@@ -284,6 +311,16 @@ impl World {
         if held.stored.deleted_until.is_none() {
             for host in hosts_of(&held.stored.object) {
                 set(&mut self.hosts, host, name, present);
+            }
+        }
+        for (times, at) in [
+            (&mut self.due, expiry::due(&held.stored)),
+            (&mut self.remembered, expiry::remembered_since(&held.stored)),
+        ] {
+            match at.map(|at| (at, name.clone())) {
+                Some(entry) if present => drop(times.insert(entry)),
+                Some(entry) => drop(times.remove(&entry)),
+                None => {}
             }
         }
         if let Some(key) = &held.key {
@@ -328,7 +365,7 @@ fn routes_lost(before: &KeyUnit, after: &KeyUnit) -> Vec<bellhop_api::Destinatio
     let kept = |destination: &bellhop_api::Destination| {
         after.routes.iter().any(|route| route.destination == *destination)
     };
-    let lost = before.routes.iter().map(|route| &route.destination).filter(|destination| !kept(*destination));
+    let lost = before.routes.iter().map(|route| &route.destination).filter(|destination| !kept(destination));
     lost.cloned().collect()
 }
 

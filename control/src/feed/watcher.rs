@@ -30,16 +30,11 @@ pub(crate) struct WatchOptions {
     pub(crate) closing: signal::Receiver<bool>,
 }
 
-/// Questions to one proxy. Whatever `guard` is, it is dropped with the watch.
+/// Questions to one proxy.
+#[derive(Debug)]
 pub(crate) struct Asks {
+    /// Ends when another watch of the same proxy takes this one's place.
     pub(crate) questions: mpsc::Receiver<Vec<RoutingKey>>,
-    pub(crate) guard: Box<dyn std::any::Any + Send + Sync>,
-}
-
-impl std::fmt::Debug for Asks {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Asks").finish_non_exhaustive()
-    }
 }
 
 struct Watcher {

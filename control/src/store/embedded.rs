@@ -92,7 +92,7 @@ impl Embedded {
 
     fn start(database: Database, life: Option<LifeFile>) -> Result<Self, OpenError> {
         let epoch = begin(&database, life.as_ref())?;
-        let revision = revision(&database).map_err(redb::Error::from)?;
+        let revision = revision(&database)?;
         let database = Arc::new(database);
         let recent = Arc::new(Recent { commits: Mutex::default(), newest: watch::Sender::new(revision) });
         let (queue, jobs) = mpsc::unbounded_channel();

@@ -1,0 +1,80 @@
+//! The REST API: what comes in is checked here, what goes out is JSON or a problem document.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::State,
+    middleware,
+    routing::{get, post},
+};
+use bellhop_api::{API_VERSION, Problem, ProblemType, answers::Version};
+use tokio::sync::watch;
+
+use crate::author::Author;
+
+mod body;
+mod failure;
+mod guard;
+mod keys;
+mod objects;
+mod openapi;
+mod patch;
+mod proxies;
+mod query;
+mod routes;
+
+pub(crate) use failure::Failure;
+
+/// What all handlers share.
+#[derive(Debug)]
+pub(crate) struct Api {
+    author: Author,
+    /// Only loopback names are answered.
+    loopback: bool,
+    closing: watch::Receiver<bool>,
+    rate: guard::Rate,
+}
+
+/// The handlers' view of [`Api`].
+type Shared = State<Arc<Api>>;
+
+/// Every path of the API. `loopback`: the listener is on loopback, and answers nobody else's pages.
+pub(crate) fn router(author: Author, loopback: bool, closing: watch::Receiver<bool>) -> Router {
+    let api = Arc::new(Api { author, loopback, closing, rate: guard::Rate::default() });
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/version", get(version))
+        .route("/openapi.json", get(openapi::document))
+        .route("/v1/routes", get(routes::routes))
+        .route("/v1/explain", get(routes::explain))
+        .route("/v1/keys/{key}/in-force", get(keys::in_force))
+        .route("/v1/proxies", get(proxies::list))
+        .route("/v1/proxies/{id}", post(proxies::report))
+        .route("/v1/{kind}", get(objects::list_all))
+        .route("/v1/namespaces/{namespace}/{kind}", get(objects::list).post(objects::create))
+        .route(
+            "/v1/namespaces/{namespace}/{kind}/{name}",
+            get(objects::read).put(objects::put).patch(objects::patch).delete(objects::delete),
+        )
+        .route("/v1/namespaces/{namespace}/{kind}/{name}/renew", post(objects::renew))
+        .fallback(async || Failure(Problem::new(ProblemType::NotFound, "no such path; see /openapi.json")))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), guard::guard))
+        .with_state(api)
+}
+
+/// Ready once the store was read, which is before anything is served; not while ending.
+async fn ready(State(api): Shared) -> Result<&'static str, Failure> {
+    if *api.closing.borrow() {
+        return Err(Problem::new(ProblemType::Unavailable, "ending").into());
+    }
+    Ok("ok\n")
+}
+
+async fn version() -> Json<Version> {
+    Json(Version { version: env!("CARGO_PKG_VERSION").into(), api_version: API_VERSION.into() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! Bodies: bounded, JSON, and understood or refused with the place of the fault.
+
+use axum::body::Body;
+use bellhop_api::{Problem, ProblemType};
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde_json::Value;
+
+/// Largest body: far more than any object needs.
+const LARGEST: usize = 1 << 20;
+
+/// Reads a whole body.
+pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
+    match Limited::new(body, LARGEST).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Problem::new(ProblemType::TooLarge, format!("at most {LARGEST} bytes are allowed")))
+        }
+        Err(error) => Err(Problem::new(ProblemType::BadRequest, format!("the body broke off: {error}"))),
+    }
+}
+
+/// Reads a JSON body, of which the media type must be one of these.
+pub(super) async fn json(headers: &HeaderMap, body: Body, types: &[&str]) -> Result<Value, Problem> {
+    media_type(headers, types)?;
+    parse(&read(body).await?)
+}
+
+/// The media type of a request, which must be one of these.
+pub(super) fn media_type<'a>(headers: &HeaderMap, types: &[&'a str]) -> Result<&'a str, Problem> {
+    let given = headers.get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or("?"));
+    let essence = given.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    types.iter().find(|allowed| **allowed == essence).copied().ok_or_else(|| {
+        let rule = format!("must be {}", types.join(" or "));
+        let detail = format!("Content-Type {rule}");
+        Problem::new(ProblemType::UnsupportedMediaType, detail).at("Content-Type", given, rule)
+    })
+}
+
+/// Parses JSON; its nesting is bounded by the parser (128).
+pub(super) fn parse(body: &[u8]) -> Result<Value, Problem> {
+    serde_json::from_slice(body)
+        .map_err(|error| Problem::new(ProblemType::BadRequest, format!("not JSON: {error}")))
+}

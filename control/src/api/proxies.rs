@@ -1,0 +1,50 @@
+//! Proxies: listed, and heard.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+};
+use bellhop_api::{Problem, ProblemType, answers::ProxyList, manifest::typed, report::ProxyReport};
+use http::{HeaderMap, StatusCode};
+
+use super::{
+    Failure, Shared, body,
+    query::{NoQuery, Strict},
+};
+use crate::registry::TooMany;
+
+pub(super) async fn list(State(api): Shared, Strict(NoQuery {}): Strict<NoQuery>) -> Json<ProxyList> {
+    let control = &api.author.control;
+    Json(ProxyList { items: control.registry.list(&control.feed.table_digest()) })
+}
+
+pub(super) async fn report(
+    State(api): Shared,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Failure> {
+    check_id(&id)?;
+    let report: ProxyReport = typed(body::json(&headers, body, &["application/json"]).await?)?;
+    let control = &api.author.control;
+    control
+        .registry
+        .report(&id, report, &*control.feed, control.clock.now())
+        .map_err(|error| too_many(&error))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// An id is 1 to 253 of `A-Z a-z 0-9 . _ -`.
+pub(super) fn check_id(id: &str) -> Result<(), Problem> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if (1..=253).contains(&id.len()) && id.bytes().all(good) {
+        return Ok(());
+    }
+    let rule = "a proxy's id is 1 to 253 of A-Z a-z 0-9 . _ -";
+    Err(Problem::new(ProblemType::Invalid, rule).at("id", Some(id), rule))
+}
+
+pub(super) fn too_many(error: &TooMany) -> Problem {
+    Problem::new(ProblemType::Unavailable, error.to_string())
+}

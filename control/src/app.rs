@@ -1,0 +1,175 @@
+//! The program: opens the store, starts the tasks, serves.
+
+use std::{ffi::OsString, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use crate::{
+    api,
+    author::Author,
+    clock::Clock,
+    config::{Config, LogFormat, StoreConfig, UsageError},
+    control::Control,
+    expiry,
+    names::{Resolver, SystemLookup},
+    server,
+    store::{Embedded, OpenError, Store, StoreError},
+};
+
+/// Connections that are still open this long after the end was asked for are cut.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The control plane did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A task died of a fault in the program.
+    #[error("cannot open the store: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// A control plane that serves. Dropping it cuts every connection.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    closing: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends watches, lets requests in flight end, and returns when the store is closed.
+    pub async fn shutdown(mut self) {
+        self.closing.send_replace(true);
+        if tokio::time::timeout(GRACE, &mut self.serving).await.is_err() {
+            self.serving.abort();
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.closing.send_replace(true);
+        self.serving.abort();
+    }
+}
+
+/// Starts a control plane in this runtime; returns when it listens and can answer.
+///
+/// # Errors
+/// When the store or the address cannot be used.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let store = open(config.store.clone()).await?;
+    start_with(config, store, Clock::System).await
+}
+
+async fn open(store: StoreConfig) -> Result<Arc<dyn Store>, StartError> {
+    // it reads the disk, and may have to mend a file that was cut by a power failure
+    let open = move || match store {
+        StoreConfig::Embedded(directory) => Embedded::open(&directory),
+        StoreConfig::Memory => Embedded::in_memory(),
+    };
+    Ok(Arc::new(tokio::task::spawn_blocking(open).await??))
+}
+
+pub(crate) async fn start_with(
+    config: Config,
+    store: Arc<dyn Store>,
+    clock: Clock,
+) -> Result<Running, StartError> {
+    let control = Control::new(store, clock, config.endpoint_networks, Box::new(SystemLookup)).await?;
+    let control = Arc::new(control);
+    let listen = |source| StartError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let resolver = Arc::new(Resolver::default());
+    let author = Author { control: Arc::clone(&control), resolver: Arc::clone(&resolver) };
+    let (closing, closed) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(Arc::clone(&control).follow());
+    tasks.spawn(expiry::run(Arc::clone(&control)));
+    tasks.spawn(resolver.run(control, config.resolve_interval));
+    let router = api::router(author, address.ip().to_canonical().is_loopback(), closed.clone());
+    let serving = tokio::spawn(server::serve(listener, router, closed));
+    tracing::info!(%address, "control listens");
+    Ok(Running { address, closing, tasks, serving })
+}
+
+/// Runs the program with this command line, the program's name in front.
+pub fn main_from<I, A>(args: I) -> ExitCode
+where
+    I: IntoIterator<Item = A>,
+    A: Into<OsString>,
+{
+    let config = match Config::from_command_line(args.into_iter().map(Into::into)) {
+        Ok(config) => config,
+        Err(UsageError::Flags(error)) => {
+            // nobody is left to tell where even this cannot be printed
+            error.print().ok();
+            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+        Err(faults @ UsageError::Faults(_)) => return fail(&faults.to_string(), ExitCode::from(64)),
+    };
+    log(config.log);
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}"), ExitCode::FAILURE),
+    }
+}
+
+fn run(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        tracing::info!(?config, "effective configuration");
+        let running = start(config).await?;
+        ended().await?;
+        tracing::info!("ending");
+        running.shutdown().await;
+        Ok(())
+    })
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn ended() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    Ok(())
+}
+
+fn log(format: LogFormat) {
+    use tracing_subscriber::{EnvFilter, fmt};
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // a subscriber that is there already stays
+    match format {
+        LogFormat::Text => log.try_init().ok(),
+        LogFormat::Json => log.json().try_init().ok(),
+    };
+}
+
+fn fail(text: &str, code: ExitCode) -> ExitCode {
+    use std::io::Write as _;
+    writeln!(std::io::stderr(), "bellhop-control: {text}").ok();
+    code
+}

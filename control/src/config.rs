@@ -1,0 +1,201 @@
+//! What the user typed, and what the program uses.
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, CommandFactory, FromArgMatches, ValueEnum};
+use ipnet::IpNet;
+
+use crate::networks::Networks;
+
+/// Bellhop's control plane: keeps services, sandboxes and groups, and tells every proxy their routes.
+///
+/// It serves HTTP and JSON; see /openapi.json. Try it:
+///
+///   bellhop-control --data-dir ./bellhop-data
+///   bellhop sandbox create pr-15 --override route:8080=10.0.0.7:8080 --ttl 4h --wait
+///   curl -N 'http://127.0.0.1:7070/v1/routes?watch=true'
+///
+/// Every flag can be given in the environment: BELLHOP_ and its name, upper case, with underscores.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Flags {
+    /// Where to listen. Loopback only, unless --insecure: everybody who reaches this address may change every route
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7070", env = "BELLHOP_LISTEN")]
+    listen: SocketAddr,
+
+    /// Directory of the embedded store (file bellhop.redb); made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "./bellhop-data", env = "BELLHOP_DATA_DIR")]
+    data_dir: PathBuf,
+
+    /// Where objects are kept: `embedded` (a file in --data-dir) or `memory` (gone with the process)
+    #[arg(long, value_name = "STORE", default_value = "embedded", env = "BELLHOP_STORE")]
+    store: String,
+
+    /// Networks in which endpoints of sandboxes may be; everything else is refused. Link-local, metadata, multicast and
+    /// unspecified addresses are refused always. Default: private ranges, and loopback where --listen is on loopback
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', env = "BELLHOP_ENDPOINT_NETWORKS")]
+    endpoint_networks: Vec<IpNet>,
+
+    /// How often DNS names of services and endpoints are resolved again. An address stays for 10 min after it was last seen
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = humantime::parse_duration, env = "BELLHOP_RESOLVE_INTERVAL")]
+    resolve_interval: Duration,
+
+    /// Listen on any address without TLS and without asking who calls. For closed test networks
+    #[arg(long, env = "BELLHOP_INSECURE")]
+    insecure: bool,
+
+    /// Form of the log on standard error; RUST_LOG chooses what is logged
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "BELLHOP_LOG")]
+    log: LogFormat,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where objects are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreConfig {
+    /// In `bellhop.redb` in this directory.
+    Embedded(PathBuf),
+    /// In memory, gone with the process.
+    Memory,
+}
+
+/// What the program uses.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen; port 0 takes any.
+    pub listen: SocketAddr,
+    /// Where objects are kept.
+    pub store: StoreConfig,
+    /// Where endpoints may be.
+    pub endpoint_networks: Networks,
+    /// How often names are resolved again.
+    pub resolve_interval: Duration,
+    /// Form of the log.
+    pub log: LogFormat,
+}
+
+/// What is wrong with the flags, all of it; or the help that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// What clap says.
+    #[error("{0}")]
+    Flags(#[from] clap::Error),
+    /// Flags that do not go together, or values that are not allowed.
+    #[error("{}", .0.join("\n"))]
+    Faults(Vec<String>),
+}
+
+impl Config {
+    /// Reads flags, without the program's name in front, and the environment beneath them.
+    ///
+    /// # Errors
+    /// All faults found.
+    pub fn from_args<I, A>(args: I) -> Result<Self, UsageError>
+    where
+        I: IntoIterator<Item = A>,
+        A: Into<OsString> + Clone,
+    {
+        let args = std::iter::once(OsString::from("bellhop-control")).chain(args.into_iter().map(Into::into));
+        Self::from_command_line(args)
+    }
+
+    /// Reads a whole command line, the program's name in front.
+    pub(crate) fn from_command_line(args: impl IntoIterator<Item = OsString>) -> Result<Self, UsageError> {
+        #[derive(Debug, clap::Parser)]
+        #[command(name = "bellhop-control", version)]
+        struct CommandLine {
+            #[command(flatten)]
+            flags: Flags,
+        }
+        let matches = CommandLine::command().try_get_matches_from(args)?;
+        CommandLine::from_arg_matches(&matches)?.flags.resolve()
+    }
+}
+
+impl Flags {
+    fn resolve(self) -> Result<Config, UsageError> {
+        let mut faults = Vec::new();
+        let loopback = self.listen.ip().to_canonical().is_loopback();
+        if !loopback && !self.insecure {
+            faults.push(format!(
+                "--listen {}: this address is not loopback, and everybody who reaches it could change every route. \
+                 Listen on 127.0.0.1 or [::1], or say --insecure on a network that is closed to others.",
+                self.listen
+            ));
+        }
+        let store = match &*self.store {
+            "embedded" => Some(StoreConfig::Embedded(self.data_dir)),
+            "memory" => Some(StoreConfig::Memory),
+            other => {
+                faults.push(match other.split_once("://") {
+                    Some((scheme @ ("etcd" | "kubernetes"), _)) => {
+                        format!("--store {other}: this program was built without {scheme}; it has embedded and memory")
+                    }
+                    _ => format!("--store {other}: not a store; allowed are embedded and memory"),
+                });
+                None
+            }
+        };
+        if self.resolve_interval < Duration::from_secs(1) {
+            faults.push(format!(
+                "--resolve-interval {}: at least 1s is allowed",
+                humantime::format_duration(self.resolve_interval)
+            ));
+        }
+        let endpoint_networks = if self.endpoint_networks.is_empty() {
+            Networks::private(loopback)
+        } else {
+            Networks::new(self.endpoint_networks)
+        };
+        match store {
+            Some(store) if faults.is_empty() => Ok(Config {
+                listen: self.listen,
+                store,
+                endpoint_networks,
+                resolve_interval: self.resolve_interval,
+                log: self.log,
+            }),
+            _ => Err(UsageError::Faults(faults)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b18_other_addresses_than_loopback_need_insecure_and_the_message_says_what_to_do() {
+        let error = Config::from_args(["--listen=0.0.0.0:7070", "--store=etcd://a"]).unwrap_err().to_string();
+        assert!(error.contains("--insecure") && error.contains("127.0.0.1"), "{error}");
+        assert!(error.contains("without etcd"), "all faults are told at once: {error}");
+        assert!(Config::from_args(["--listen=0.0.0.0:7070", "--insecure"]).is_ok());
+        assert!(Config::from_args(["--listen=[::1]:0"]).is_ok());
+    }
+
+    #[test]
+    fn loopback_endpoints_are_allowed_where_control_is_on_loopback() {
+        let allowed = |args: &[&str]| {
+            Config::from_args(args.iter().copied())
+                .unwrap()
+                .endpoint_networks
+                .check("127.0.0.1".parse().unwrap())
+                .is_ok()
+        };
+        assert!(allowed(&[]));
+        assert!(!allowed(&["--listen=10.0.0.1:7070", "--insecure"]));
+        assert!(!allowed(&["--endpoint-networks=10.0.0.0/8,fd00::/8"]));
+    }
+
+    #[test]
+    fn a_flag_that_does_not_exist_is_a_fault() {
+        assert!(matches!(Config::from_args(["--nope"]), Err(UsageError::Flags(_))));
+    }
+}
