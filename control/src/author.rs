@@ -121,8 +121,11 @@ impl Author {
                 expect: expect(Some(&held)),
                 value: stored.as_ref().map(object_value),
             }];
-            let preview =
-                self.control.world_mut().preview(vec![Edit::Object(name.clone(), stored.map(Box::new))], name, now);
+            let preview = self.control.world_mut().preview(
+                vec![Edit::Object(name.clone(), stored.map(Box::new))],
+                name,
+                now,
+            );
             writes.extend(self.lost(&preview, name, None, now));
             match self.commit(writes).await {
                 Ok(()) => return Ok(held.manifest()),

@@ -146,8 +146,9 @@ impl Control {
     pub(crate) fn expire(&self, names: &[ObjectName]) {
         let now = self.clock.now();
         let mut world = self.world_mut();
-        let again =
-            |name: &ObjectName| Some(Edit::Object(name.clone(), Some(Box::new(world.any(name)?.stored.clone()))));
+        let again = |name: &ObjectName| {
+            Some(Edit::Object(name.clone(), Some(Box::new(world.any(name)?.stored.clone()))))
+        };
         let edits = names.iter().filter_map(again).collect();
         let effects = world.apply(edits, now).effects;
         self.publish(&effects, self.revision());

@@ -99,22 +99,16 @@ fn as_problem(response: Response) -> Response {
     if problem || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
-    let (parts, _) = response.into_parts();
-    let allow = parts.headers.get(header::ALLOW).cloned();
     let (kind, detail) = match status {
+        // the router writes Allow after this
         StatusCode::METHOD_NOT_ALLOWED => {
-            let allowed = allow.as_ref().and_then(|allow| allow.to_str().ok()).unwrap_or_default();
-            (ProblemType::MethodNotAllowed, format!("allowed are {allowed}"))
+            (ProblemType::MethodNotAllowed, "the Allow field says which are".into())
         }
         StatusCode::NOT_FOUND => (ProblemType::NotFound, String::new()),
         status if status.is_server_error() => (ProblemType::Internal, String::new()),
         _ => (ProblemType::BadRequest, String::new()),
     };
-    let mut response = Failure(Problem::new(kind, detail)).into_response();
-    if let Some(allow) = allow {
-        response.headers_mut().insert(header::ALLOW, allow);
-    }
-    response
+    Failure(Problem::new(kind, detail)).into_response()
 }
 
 #[cfg(test)]
