@@ -6,6 +6,8 @@
 
 pub(crate) mod hello;
 pub(crate) mod line;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod oracle;
 pub(crate) mod settings;
 
 use std::{

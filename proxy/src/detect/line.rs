@@ -11,7 +11,7 @@ use super::Protocol;
 pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The longest first line that is waited for. A longer one is told by its method; a whole one would not say more.
-pub(super) const LONGEST_LINE: usize = 8 * 1024;
+pub(crate) const LONGEST_LINE: usize = 8 * 1024;
 
 /// As much of a preface as no other protocol begins with; given time, the rest belongs to the engine.
 const UNMISTAKABLE: usize = b"PRI * HTTP/2.0\r\n".len();
