@@ -9,6 +9,7 @@ mod housekeeping;
 
 use std::{io, net::SocketAddr, sync::Arc, thread::JoinHandle};
 
+pub(crate) use self::command::EXIT_USAGE;
 pub use self::command::main_from;
 use crate::{
     admin::{AdminBindError, Bound, Doors},

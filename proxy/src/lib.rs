@@ -26,6 +26,7 @@ pub mod fuzzing;
 mod handler;
 mod http1;
 mod http2;
+mod intercept;
 mod listen;
 mod patrol;
 mod respond;

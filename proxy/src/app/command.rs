@@ -17,10 +17,11 @@ use super::{Running, StartError, start};
 use crate::{
     config::{self, Config, LogFormat, Process},
     drain::Phase,
+    intercept,
 };
 
 /// Wrong usage (sysexits.h `EX_USAGE`).
-const EXIT_USAGE: u8 = 64;
+pub(crate) const EXIT_USAGE: u8 = 64;
 
 const ABOUT: &str = "Bellhop's data plane: runs beside a service, reads the routing key from each call's baggage, and \
 sends the call to the sandbox registered under that key, or else to the baseline.";
@@ -40,9 +41,19 @@ Exit status: 0 drained; 1 cannot start, or ended by a second signal; 64 wrong us
 
 #[derive(Debug, clap::Parser)]
 #[command(name = "bellhop-proxy", version, about = ABOUT, after_help = AFTER, max_term_width = 110)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(flatten)]
     flags: config::Flags,
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Task {
+    /// Leads a workload's TCP traffic through the proxy: writes nftables or iptables rules for IPv4 and IPv6, in the
+    /// network namespace that it runs in
+    Intercept(intercept::Flags),
 }
 
 /// Runs the program on `args`, the program's name first.
@@ -62,6 +73,9 @@ where
             return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    if let Some(Task::Intercept(flags)) = arguments.task {
+        return intercept::run(flags);
+    }
     match arguments.flags.resolve() {
         Ok(config) => run(config),
         Err(faults) => {

@@ -19,13 +19,13 @@ pub struct Faults(pub Vec<Fault>);
 
 impl Faults {
     /// Notes one fault.
-    pub(super) fn add(&mut self, flag: &str, value: impl fmt::Display, allowed: impl fmt::Display) {
+    pub(crate) fn add(&mut self, flag: &str, value: impl fmt::Display, allowed: impl fmt::Display) {
         self.0.push(Fault { flag: flag.to_owned(), value: value.to_string(), allowed: allowed.to_string() });
     }
 
     /// The value of a flag that may be absent. An empty one counts as absent, since that is how an unset variable
     /// arrives from many a deployment file.
-    pub(super) fn optional<T: FromStr>(
+    pub(crate) fn optional<T: FromStr>(
         &mut self,
         flag: &str,
         typed: Option<&String>,
@@ -45,7 +45,7 @@ impl Faults {
     }
 
     /// The values of a list, each faulty one told by itself.
-    pub(super) fn list<T: FromStr>(&mut self, flag: &str, typed: &[String], allowed: &str) -> Vec<T> {
+    pub(crate) fn list<T: FromStr>(&mut self, flag: &str, typed: &[String], allowed: &str) -> Vec<T> {
         typed.iter().filter_map(|text| self.optional(flag, Some(text), allowed)).collect()
     }
 
@@ -62,7 +62,7 @@ impl Faults {
     }
 
     /// `value` where nothing was faulty.
-    pub(super) fn none_or<T>(self, value: T) -> Result<T, Self> {
+    pub(crate) fn none_or<T>(self, value: T) -> Result<T, Self> {
         if self.0.is_empty() { Ok(value) } else { Err(self) }
     }
 }

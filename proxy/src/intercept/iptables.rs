@@ -1,0 +1,166 @@
+//! The rules for iptables: two chains of our own in the nat table of each family, written in one step for each.
+
+use std::{fmt::Write as _, path::Path};
+
+use super::{
+    Plan,
+    tool::{self, ToolError},
+};
+
+const OUTPUT: &str = "BELLHOP_OUTPUT";
+const INBOUND: &str = "BELLHOP_INBOUND";
+const JUMPS: [(&str, &str); 2] =
+    [("OUTPUT", "-p tcp -j BELLHOP_OUTPUT"), ("PREROUTING", "-p tcp -j BELLHOP_INBOUND")];
+
+/// Waits for whoever else is writing rules.
+const WAIT: &str = "--wait=10";
+
+/// An address family and its programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    fn save(self) -> &'static str {
+        match self {
+            Self::V4 => "iptables-save",
+            Self::V6 => "ip6tables-save",
+        }
+    }
+
+    fn restore(self) -> &'static str {
+        match self {
+            Self::V4 => "iptables-restore",
+            Self::V6 => "ip6tables-restore",
+        }
+    }
+}
+
+/// The families that this host has. A kernel without IPv6 has nothing there to lead anywhere; one that has it and no
+/// tool for it is an error, since that traffic would pass the proxy by.
+fn families() -> Vec<Family> {
+    let v6 = Path::new("/proc/sys/net/ipv6").exists();
+    if v6 { vec![Family::V4, Family::V6] } else { vec![Family::V4] }
+}
+
+/// What is there of ours in one family.
+#[derive(Debug, Default)]
+struct Present {
+    jumps: Vec<(&'static str, &'static str)>,
+    chains: Vec<&'static str>,
+}
+
+impl Present {
+    fn read(saved: &str) -> Self {
+        let has_line = |line: &str| saved.lines().any(|saved| saved == line);
+        let has_chain = |chain: &str| saved.lines().any(|saved| saved.starts_with(&format!(":{chain} ")));
+        Self {
+            jumps: JUMPS.into_iter().filter(|(from, rule)| has_line(&format!("-A {from} {rule}"))).collect(),
+            chains: [OUTPUT, INBOUND].into_iter().filter(|chain| has_chain(chain)).collect(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.jumps.is_empty() && self.chains.is_empty()
+    }
+}
+
+/// Whether anything of ours is there, in either family.
+pub(super) fn present() -> Result<bool, ToolError> {
+    for family in families() {
+        if tool::exists(family.save()) && !saved(family)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn saved(family: Family) -> Result<Present, ToolError> {
+    Ok(Present::read(&tool::run(family.save(), &["-t", "nat"], "")?))
+}
+
+/// Puts the rules in force, in the place of what an earlier run wrote. Both families are tried before either is
+/// written.
+pub(super) fn apply(plan: &Plan) -> Result<(), ToolError> {
+    let mut written = Vec::new();
+    for family in families() {
+        written.push((family, rules(plan, family, &saved(family)?)));
+    }
+    for (family, rules) in &written {
+        tool::run(family.restore(), &["--test", "--noflush", WAIT], rules)?;
+    }
+    for (family, rules) in &written {
+        tool::run(family.restore(), &["--noflush", WAIT], rules)?;
+    }
+    Ok(())
+}
+
+/// Takes them away, where they are.
+pub(super) fn undo() -> Result<(), ToolError> {
+    for family in families().into_iter().filter(|family| tool::exists(family.save())) {
+        let present = saved(family)?;
+        if !present.is_empty() {
+            tool::run(family.restore(), &["--noflush", WAIT], &removal(&present))?;
+        }
+    }
+    Ok(())
+}
+
+/// What [`apply`] hands to the tools of a host that has no rules yet.
+pub(super) fn print(plan: &Plan) -> String {
+    let mut out = String::new();
+    for family in [Family::V4, Family::V6] {
+        let _ = write!(out, "# {}\n{}", family.restore(), rules(plan, family, &Present::default()));
+    }
+    out
+}
+
+/// Naming a chain empties it, so that only what is written here is in it afterwards.
+fn rules(plan: &Plan, family: Family, present: &Present) -> String {
+    let mut out = format!("*nat\n:{OUTPUT} - [0:0]\n:{INBOUND} - [0:0]\n");
+    let mut rule = |chain: &str, text: &str| {
+        let _ = writeln!(out, "-A {chain} {text}");
+    };
+    for uid in [plan.proxy_uid].iter().chain(&plan.excluded_uids) {
+        rule(OUTPUT, &format!("-m owner --uid-owner {uid} -j RETURN"));
+    }
+    let loopback = if family == Family::V4 { "127.0.0.0/8" } else { "::1/128" };
+    rule(OUTPUT, &format!("-d {loopback} -j RETURN"));
+    let of_family = |network: &&ipnet::IpNet| network.addr().is_ipv4() == (family == Family::V4);
+    for network in plan.excluded_networks.iter().filter(of_family) {
+        rule(OUTPUT, &format!("-d {network} -j RETURN"));
+    }
+    for ports in &plan.excluded_ports {
+        rule(OUTPUT, &format!("-p tcp --dport {} -j RETURN", ports.with_colon()));
+    }
+    rule(OUTPUT, &format!("-p tcp -j REDIRECT --to-ports {}", plan.outbound_port));
+    rule(INBOUND, "-i lo -j RETURN");
+    for ports in &plan.inbound_ports {
+        let (ports, to) = (ports.with_colon(), plan.inbound_port);
+        let text = format!("-p tcp -m addrtype --dst-type LOCAL --dport {ports} -j REDIRECT --to-ports {to}");
+        rule(INBOUND, &text);
+    }
+    for (from, rule) in JUMPS.iter().filter(|jump| !present.jumps.contains(jump)) {
+        // In front: what the application dialled is what the proxy must see.
+        let _ = writeln!(out, "-I {from} 1 {rule}");
+    }
+    out.push_str("COMMIT\n");
+    out
+}
+
+fn removal(present: &Present) -> String {
+    let mut out = "*nat\n".to_owned();
+    for chain in &present.chains {
+        let _ = writeln!(out, ":{chain} - [0:0]");
+    }
+    for (from, rule) in &present.jumps {
+        let _ = writeln!(out, "-D {from} {rule}");
+    }
+    for chain in &present.chains {
+        let _ = writeln!(out, "-X {chain}");
+    }
+    out.push_str("COMMIT\n");
+    out
+}

@@ -1,0 +1,90 @@
+//! The rules for nftables: one table of our own, written in one transaction.
+
+use std::fmt::Write as _;
+
+use ipnet::IpNet;
+
+use super::{
+    Plan,
+    ports::PortRange,
+    tool::{self, ToolError},
+};
+
+/// Before others' destination NAT (-100): what the application dialled is what the proxy must see.
+const PRIORITY: i32 = -105;
+
+/// Adding it first makes deleting it succeed whether or not it was there.
+const UNDO: &str = "table inet bellhop\ndelete table inet bellhop\n";
+
+/// Whether our table is there.
+pub(super) fn present() -> Result<bool, ToolError> {
+    if !tool::exists("nft") {
+        return Ok(false);
+    }
+    Ok(tool::run("nft", &["list", "tables", "inet"], "")?.lines().any(|line| line == "table inet bellhop"))
+}
+
+/// Puts the rules in force, in the place of what an earlier run wrote.
+pub(super) fn apply(plan: &Plan) -> Result<(), ToolError> {
+    tool::run("nft", &["-f", "-"], &script(plan)).map(drop)
+}
+
+/// Takes them away.
+pub(super) fn undo() -> Result<(), ToolError> {
+    tool::run("nft", &["-f", "-"], UNDO).map(drop)
+}
+
+/// What [`apply`] hands to nft.
+pub(super) fn script(plan: &Plan) -> String {
+    let mut out = format!("{UNDO}table inet bellhop {{\n\tchain outbound {{\n");
+    let mut rule = |text: &str| {
+        let _ = writeln!(out, "\t\t{text}");
+    };
+    rule(&format!("type nat hook output priority {PRIORITY}; policy accept;"));
+    rule("meta l4proto != tcp return");
+    let mut uids = plan.excluded_uids.clone();
+    uids.push(plan.proxy_uid);
+    uids.sort_unstable();
+    uids.dedup();
+    rule(&format!("meta skuid {} return", set(&uids)));
+    rule("ip daddr 127.0.0.0/8 return");
+    rule("ip6 daddr ::1 return");
+    let (v4, v6): (Vec<&IpNet>, Vec<&IpNet>) =
+        plan.excluded_networks.iter().partition(|network| network.addr().is_ipv4());
+    for (family, networks) in [("ip", v4), ("ip6", v6)] {
+        if !networks.is_empty() {
+            rule(&format!("{family} daddr {} return", set(&networks)));
+        }
+    }
+    if !plan.excluded_ports.is_empty() {
+        rule(&format!("tcp dport {} return", ports(&plan.excluded_ports)));
+    }
+    rule(&format!("meta l4proto tcp redirect to :{}", plan.outbound_port));
+    let _ = write!(out, "\t}}\n\tchain inbound {{\n");
+    let mut rule = |text: &str| {
+        let _ = writeln!(out, "\t\t{text}");
+    };
+    rule(&format!("type nat hook prerouting priority {PRIORITY}; policy accept;"));
+    rule("iifname \"lo\" return");
+    if !plan.inbound_ports.is_empty() {
+        let (ports, to) = (ports(&plan.inbound_ports), plan.inbound_port);
+        rule(&format!("fib daddr type local tcp dport {ports} redirect to :{to}"));
+    }
+    out.push_str("\t}\n}\n");
+    out
+}
+
+fn ports(ranges: &[PortRange]) -> String {
+    set(ranges)
+}
+
+/// One value, or a set of them.
+fn set<T: ToString>(values: &[T]) -> String {
+    match values {
+        [one] => one.to_string(),
+        many => {
+            let many: Vec<_> = many.iter().map(ToString::to_string).collect();
+            format!("{{ {} }}", many.join(", "))
+        }
+    }
+}
