@@ -177,9 +177,10 @@ pub enum ReadError {
 }
 
 /// Reads all documents of a YAML (or JSON) text; `List` objects (`items`) are taken apart. Each outcome stands for one
-/// document, so that all faults can be told at once. Empty documents are skipped.
+/// document, so that all faults can be told at once. Empty documents are skipped. An object that names no namespace is
+/// taken to be in `namespace`.
 #[must_use]
-pub fn read_documents(text: &str) -> Vec<Result<Manifest, ReadError>> {
+pub fn read_documents(text: &str, namespace: &str) -> Vec<Result<Manifest, ReadError>> {
     let mut out = Vec::new();
     for (n, document) in serde_norway::Deserializer::from_str(text).enumerate() {
         let document_number = n + 1;
@@ -191,8 +192,11 @@ pub fn read_documents(text: &str) -> Vec<Result<Manifest, ReadError>> {
                 break;
             }
         };
-        for value in items(value) {
+        for mut value in items(value) {
             let name = describe(&value);
+            if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
+                metadata.entry("namespace").or_insert_with(|| namespace.into());
+            }
             let read = Manifest::from_value(value);
             out.push(read.map_err(|source| ReadError::Invalid { document: document_number, name, source }));
         }

@@ -13,7 +13,7 @@ spec:
 ";
 
 fn one(text: &str) -> Result<Manifest, ReadError> {
-    let mut all = read_documents(text);
+    let mut all = read_documents(text, "default");
     assert_eq!(all.len(), 1, "{all:?}");
     all.remove(0)
 }
@@ -134,8 +134,17 @@ fn a_group_needs_members_or_a_selector_that_says_something() {
 #[test]
 fn several_documents_and_lists_are_read_in_order_and_each_fault_names_its_document() {
     let list = "{kind: List, items: [{kind: Nothing}]}";
-    let all = read_documents(&format!("---\n{SANDBOX}\n---\n# empty\n---\n{list}\n---\n{SANDBOX}"));
+    let all =
+        read_documents(&format!("---\n{SANDBOX}\n---\n# empty\n---\n{list}\n---\n{SANDBOX}"), "default");
     assert_eq!(all.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
-    assert!(matches!(read_documents("").as_slice(), [Err(ReadError::Empty)]));
-    assert!(matches!(read_documents("a: [").as_slice(), [Err(ReadError::Syntax { .. })]));
+    assert!(matches!(read_documents("", "default").as_slice(), [Err(ReadError::Empty)]));
+    assert!(matches!(read_documents("a: [", "default").as_slice(), [Err(ReadError::Syntax { .. })]));
+}
+
+#[test]
+fn an_object_without_a_namespace_is_in_the_given_one() {
+    let all = read_documents(SANDBOX, "team-a");
+    assert_eq!(all[0].as_ref().unwrap().metadata().namespace, "team-a");
+    let all = read_documents(&SANDBOX.replace("name: pr-15", "name: pr-15, namespace: team-b"), "team-a");
+    assert_eq!(all[0].as_ref().unwrap().metadata().namespace, "team-b");
 }
