@@ -1,0 +1,74 @@
+//! The commands, one file for each family; this file only knows which is which.
+
+mod apply;
+mod create;
+mod explain;
+mod inform;
+mod objects;
+mod wait;
+
+use crate::{
+    args::{Cli, Command, Format, GroupCommand, SandboxCommand, ServiceCommand},
+    client::Client,
+    exit::Failure,
+    output::{self, Paint},
+};
+
+/// What every command that speaks to control works with.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    pub(crate) output: Format,
+    pub(crate) paint: Paint,
+    pub(crate) quiet: bool,
+}
+
+impl Session {
+    fn new(cli: &Cli) -> Result<Self, Failure> {
+        Ok(Self {
+            client: Client::new(&cli.global.server)?,
+            namespace: cli.global.namespace.to_string(),
+            output: cli.global.output,
+            paint: Paint::new(cli.global.color),
+            quiet: cli.global.quiet,
+        })
+    }
+}
+
+/// Runs one command.
+///
+/// # Errors
+/// What kept it from doing what it was told.
+pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+    use bellhop_api::Kind;
+
+    let session = Session::new(&cli)?;
+    let session = &session;
+    match cli.command {
+        Command::Apply(what) => apply::apply(session, &what).await,
+        Command::Delete(what) => apply::delete(session, &what).await,
+        Command::Sandbox(SandboxCommand::Create(what)) => create::sandbox(session, &what).await,
+        Command::Sandbox(SandboxCommand::Any(what)) => objects::run(session, Kind::Sandbox, what).await,
+        Command::Sandbox(SandboxCommand::Renew(what)) => objects::renew(session, Kind::Sandbox, &what).await,
+        Command::Sandbox(SandboxCommand::Wait(what)) => wait::object(session, Kind::Sandbox, &what).await,
+        Command::Group(GroupCommand::Create(what)) => create::group(session, &what).await,
+        Command::Group(GroupCommand::Any(what)) => objects::run(session, Kind::SandboxGroup, what).await,
+        Command::Group(GroupCommand::Renew(what)) => objects::renew(session, Kind::SandboxGroup, &what).await,
+        Command::Group(GroupCommand::Wait(what)) => wait::object(session, Kind::SandboxGroup, &what).await,
+        Command::Service(ServiceCommand::Any(what)) => objects::run(session, Kind::Service, what).await,
+        Command::Header { keys, member } => inform::header(&keys, &member),
+        Command::Proxies => inform::proxies(session).await,
+        Command::Routes { watch } => inform::routes(session, watch).await,
+        Command::Explain { keys, to } => explain::explain(session, &keys, &to).await,
+        Command::Demo { keep } => crate::demo::run(keep, session.paint).await,
+        Command::Completion { shell } => {
+            output::line(inform::completion(shell).trim_end());
+            Ok(())
+        }
+        Command::Version => inform::version(session).await,
+        Command::Proxy { .. } | Command::Control { .. } => {
+            Err(Failure::Usage("this command runs a program of its own".to_owned()))
+        }
+    }
+}

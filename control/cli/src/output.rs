@@ -1,0 +1,92 @@
+//! Prints results: tables for people, JSON and YAML for programs.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::{
+    args::{Format, When},
+    exit::Failure,
+};
+
+/// A table without lines: a head, and rows of as many cells.
+pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(head.iter().copied());
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+/// Prints `object` as `format` says; `people` makes the text for people, told whether it may be wide.
+///
+/// # Errors
+/// When the object cannot be written as JSON or YAML.
+pub(crate) fn print<T: Serialize>(
+    format: Format,
+    object: &T,
+    people: impl FnOnce(bool) -> String,
+) -> Result<(), Failure> {
+    let cannot = |why: String| Failure::Refused(format!("cannot be printed: {why}"));
+    match format {
+        Format::Table | Format::Wide => line(&people(format == Format::Wide)),
+        Format::Json => line(&serde_json::to_string_pretty(object).map_err(|why| cannot(why.to_string()))?),
+        Format::Yaml => {
+            line(serde_norway::to_string(object).map_err(|why| cannot(why.to_string()))?.trim_end());
+        }
+    }
+    Ok(())
+}
+
+/// Prints a text and ends its line. A reader that has left (`bellhop … | head`) ends the command, quietly.
+pub(crate) fn line(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// ANSI styles, or nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Paint(bool);
+
+impl Paint {
+    /// Colours where `when` says so; `auto`: on a terminal, unless `NO_COLOR` is set.
+    pub(crate) fn new(when: When) -> Self {
+        Self(match when {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => {
+                std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stdout().is_terminal()
+            }
+        })
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    /// What stands out.
+    pub(crate) fn bold(self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    /// What stands back.
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.with("2", text)
+    }
+
+    /// A sandbox.
+    pub(crate) fn sandbox(self, text: &str) -> String {
+        self.with("32;1", text)
+    }
+
+    /// A failure.
+    pub(crate) fn failure(self, text: &str) -> String {
+        self.with("31;1", text)
+    }
+}
