@@ -12,6 +12,7 @@ mod attempt;
 mod dial;
 mod door;
 mod exchange;
+mod fields;
 mod frames;
 mod head;
 mod nursery;
@@ -20,6 +21,7 @@ mod settings;
 mod stream;
 pub(crate) mod to_http1;
 mod transfer;
+mod unpack;
 mod upstream;
 mod wire;
 

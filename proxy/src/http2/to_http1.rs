@@ -4,7 +4,6 @@
 //! HTTP/1 that means the same, and what has no such way is refused; what comes back is read more strictly than a
 //! client would have to, since a second reading of an answer is how one client gets another's.
 
-mod chunked;
 mod download;
 mod links;
 #[cfg(any(test, fuzzing))]
@@ -33,14 +32,6 @@ use crate::{
     dial,
     error::{RequestError, Side},
 };
-
-/// Fields that belong to one connection, in either version (RFC 9110 §7.6.1, RFC 9113 §8.2.2).
-const OF_THE_CONNECTION: [&str; 7] =
-    ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade", "http2-settings"];
-
-fn belongs_to_the_connection(name: &http::HeaderName) -> bool {
-    OF_THE_CONNECTION.contains(&name.as_str())
-}
 
 /// Sends a request to an endpoint that speaks HTTP/1, and passes the answer on. Tried once more where a connection that
 /// had served before ended without a word, and the request is idempotent and has no body.

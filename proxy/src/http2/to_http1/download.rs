@@ -7,11 +7,12 @@ use h2::{Reason, SendStream, server::SendResponse};
 use http::{Method, Response, response::Parts};
 use tokio::{io::AsyncReadExt as _, net::tcp::ReadHalf};
 
-use super::{
-    chunked::{Chunked, Piece},
-    response::{self, Framing, Head, Invalid},
+use super::response::{self, Head};
+use crate::{
+    config::Limits,
+    error::ErrorKind,
+    http2::unpack::{Framing, Invalid, Unpacked, Unpacking},
 };
-use crate::{config::Limits, error::ErrorKind};
 
 /// What is read at once.
 const READ: usize = 16 * 1024;
@@ -138,47 +139,6 @@ impl Download<'_> {
                         Read::ClientGone => return End::ClientGone,
                     }
                 }
-            }
-        }
-    }
-}
-
-/// A body without its framing.
-enum Unpacked {
-    Length(u64),
-    Chunked(Chunked),
-    UntilClose,
-}
-
-enum Unpacking {
-    Wanting,
-    Data { data: Bytes, last: bool },
-    Trailers(http::HeaderMap),
-}
-
-impl Unpacked {
-    fn new(framing: Framing) -> Self {
-        match framing {
-            Framing::None => Self::Length(0),
-            Framing::Length(length) => Self::Length(length),
-            Framing::Chunked => Self::Chunked(Chunked::default()),
-            Framing::UntilClose => Self::UntilClose,
-        }
-    }
-
-    fn take(&mut self, buffer: &mut BytesMut) -> Result<Unpacking, Invalid> {
-        match self {
-            Self::Chunked(chunked) => Ok(match chunked.take(buffer)? {
-                Piece::Wanting => Unpacking::Wanting,
-                Piece::Data(data) => Unpacking::Data { data, last: false },
-                Piece::End(trailers) => Unpacking::Trailers(trailers),
-            }),
-            Self::Length(_) | Self::UntilClose if buffer.is_empty() => Ok(Unpacking::Wanting),
-            Self::UntilClose => Ok(Unpacking::Data { data: buffer.split().freeze(), last: false }),
-            Self::Length(left) => {
-                let length = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
-                *left -= length as u64;
-                Ok(Unpacking::Data { data: buffer.split_to(length).freeze(), last: *left == 0 })
             }
         }
     }

@@ -4,11 +4,21 @@ use bytes::BytesMut;
 use http::{HeaderName, HeaderValue, Method, Request, request};
 
 use super::{
-    chunked::{Chunked, Piece},
     request::{Framing, write},
-    response::{Invalid, take},
+    response::take,
 };
-use crate::{config::Limits, forward::DecidedField, http2::head};
+use crate::{
+    config::Limits,
+    forward::DecidedField,
+    http2::{
+        fields::OF_THE_CONNECTION,
+        head,
+        unpack::{
+            self, Invalid,
+            chunked::{Chunked, Piece},
+        },
+    },
+};
 
 /// Maps a request made from `bytes` to HTTP/1 and reads the rest as an answer.
 ///
@@ -68,14 +78,13 @@ fn written_once(head: &request::Parts, bodiless: bool) {
     assert!(count("cookie") <= 1);
     assert_eq!(count("transfer-encoding"), usize::from(framing == Framing::Chunked));
     assert!(count("content-length") <= 1 - count("transfer-encoding"));
-    for name in super::OF_THE_CONNECTION.iter().filter(|name| **name != "transfer-encoding") {
+    for name in OF_THE_CONNECTION.iter().filter(|name| **name != "transfer-encoding") {
         assert_eq!(count(name), 0, "{name}");
     }
 }
 
 /// Status and body bytes of an answer that comes in pieces of `step` bytes.
 fn read_answer(bytes: &[u8], step: usize, asked: &Method) -> Result<(u16, Vec<u8>, bool), Invalid> {
-    use super::response::Framing;
     let (mut buffer, mut head, mut chunked, mut body) =
         (BytesMut::new(), None, Chunked::default(), Vec::new());
     for piece in bytes.chunks(step.min(bytes.len()).max(1)) {
@@ -84,7 +93,7 @@ fn read_answer(bytes: &[u8], step: usize, asked: &Method) -> Result<(u16, Vec<u8
             head = take(&mut buffer, asked, &Limits::default())?;
         }
         let Some(head) = &head else { continue };
-        if head.framing != Framing::Chunked {
+        if head.framing != unpack::Framing::Chunked {
             continue;
         }
         loop {

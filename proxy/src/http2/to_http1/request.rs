@@ -4,8 +4,10 @@ use bellhop_route::DECIDED_FIELD;
 use bytes::{BufMut as _, BytesMut};
 use http::{HeaderMap, Method, header, request::Parts};
 
-use super::belongs_to_the_connection;
-use crate::forward::DecidedField;
+use crate::{
+    forward::DecidedField,
+    http2::fields::{belongs_to_the_connection, is_forbidden_trailer},
+};
 
 /// How the body that follows is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,11 +125,4 @@ pub(crate) fn write_trailers(trailers: &HeaderMap, out: &mut BytesMut) {
         }
     }
     out.put_slice(b"\r\n");
-}
-
-/// Framing, routing and connection fields mean something in a head only.
-pub(crate) fn is_forbidden_trailer(name: &http::HeaderName) -> bool {
-    belongs_to_the_connection(name)
-        || [header::HOST, header::CONTENT_LENGTH, header::COOKIE, header::TRAILER].contains(name)
-        || name.as_str() == DECIDED_FIELD
 }

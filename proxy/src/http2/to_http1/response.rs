@@ -3,21 +3,13 @@
 use bytes::{Buf as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, response::Parts};
 
-use super::belongs_to_the_connection;
-use crate::config::Limits;
-
-/// How an answer's body is framed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Framing {
-    /// There is none.
-    None,
-    /// So many bytes.
-    Length(u64),
-    /// In chunks.
-    Chunked,
-    /// It lasts until the connection ends.
-    UntilClose,
-}
+use crate::{
+    config::Limits,
+    http2::{
+        fields::belongs_to_the_connection,
+        unpack::{Framing, Invalid, has_strict_lines},
+    },
+};
 
 /// A final or informational answer.
 #[derive(Debug)]
@@ -29,11 +21,6 @@ pub(crate) struct Head {
     /// Whether the connection can be used again after it.
     pub(crate) reusable: bool,
 }
-
-/// What came is no answer that has one reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Invalid(pub(crate) &'static str);
 
 /// Takes a head off the front of `buffer`; `None` where it is not whole yet.
 ///
@@ -64,18 +51,6 @@ pub(crate) fn take(buffer: &mut BytesMut, asked: &Method, limits: &Limits) -> Re
     let headers = read_fields(parsed.headers)?;
     buffer.advance(length);
     interpret(status, version, headers, asked).map(Some)
-}
-
-/// CR and LF only together: `httparse` takes a bare LF for a line's end.
-pub(crate) fn has_strict_lines(head: &[u8]) -> bool {
-    let mut after_cr = false;
-    for &byte in head {
-        if (byte == b'\n') != after_cr {
-            return false;
-        }
-        after_cr = byte == b'\r';
-    }
-    !after_cr
 }
 
 fn read_fields(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Invalid> {

@@ -3,11 +3,20 @@ use http::{HeaderName, HeaderValue, Method, Request, request};
 use proptest::prelude::*;
 
 use super::{
-    chunked::{Chunked, Piece},
     request::{Framing, write},
-    response::{self, Invalid, take},
+    response::{self, take},
 };
-use crate::{config::Limits, forward::DecidedField};
+use crate::{
+    config::Limits,
+    forward::DecidedField,
+    http2::{
+        fields::OF_THE_CONNECTION,
+        unpack::{
+            self, Invalid,
+            chunked::{Chunked, Piece},
+        },
+    },
+};
 
 fn parts(request: request::Builder) -> request::Parts {
     request.body(()).unwrap().into_parts().0
@@ -39,7 +48,7 @@ fn b6_cookie_crumbs_are_merged() {
 #[test]
 fn b8_fields_of_the_connection_are_left_out() {
     let mut request = Request::get("http://r/").header("host", "r").header("baggage", "routing-key=a");
-    for name in super::OF_THE_CONNECTION {
+    for name in OF_THE_CONNECTION {
         request = request.header(name, "trailers");
     }
     let (text, _) = written(request, &DecidedField::Keep, true);
@@ -88,7 +97,7 @@ fn answer(text: &str, asked: &Method) -> Result<Option<response::Head>, Invalid>
 
 #[test]
 fn answers_are_framed_by_the_rules_of_http_1() {
-    use response::Framing::{Chunked, Length, None, UntilClose};
+    use unpack::Framing::{Chunked, Length, None, UntilClose};
     for (head, asked, framing, reusable) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::GET, Length(5), true),
         ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\ncontent-length: 5\r\n\r\n", Method::GET, Length(5), true),

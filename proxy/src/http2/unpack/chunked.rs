@@ -3,11 +3,14 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{request::is_forbidden_trailer, response::Invalid};
+use super::Invalid;
+use crate::http2::fields::is_forbidden_trailer;
 
 /// Longest line of a chunk's size with its extensions, and all of the trailers.
 const MAX_LINE: usize = 16 * 1024;
 const MAX_TRAILERS: usize = 64;
+/// More digits would overflow.
+const MAX_DIGITS: usize = 16;
 
 /// What is at the front of the bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,7 +25,11 @@ pub(crate) enum Piece {
 
 /// The state between two pieces.
 #[derive(Debug, Default)]
-pub(crate) struct Chunked(State);
+pub(crate) struct Chunked {
+    state: State,
+    /// Bytes of extensions so far: nobody uses them, so that more is an attack.
+    extensions: usize,
+}
 
 #[derive(Debug, Default)]
 enum State {
@@ -40,10 +47,14 @@ impl Chunked {
     /// The bytes are no chunked body; what came before is one.
     pub(crate) fn take(&mut self, buffer: &mut BytesMut) -> Result<Piece, Invalid> {
         loop {
-            match &mut self.0 {
+            match &mut self.state {
                 State::Size => {
                     let Some(line) = take_line(buffer)? else { return Ok(Piece::Wanting) };
-                    self.0 = match size(&line)? {
+                    self.extensions += line.len().saturating_sub(MAX_DIGITS);
+                    if self.extensions > MAX_LINE {
+                        return Err(Invalid("chunk extensions too long"));
+                    }
+                    self.state = match size(&line)? {
                         0 => State::Trailers,
                         size => State::Data(size),
                     };
@@ -53,7 +64,7 @@ impl Chunked {
                     let length = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
                     *left -= length as u64;
                     if *left == 0 {
-                        self.0 = State::DataEnd;
+                        self.state = State::DataEnd;
                     }
                     return Ok(Piece::Data(buffer.split_to(length).freeze()));
                 }
@@ -63,7 +74,7 @@ impl Chunked {
                         return Err(Invalid("a chunk longer than its size"));
                     }
                     buffer.advance(2);
-                    self.0 = State::Size;
+                    self.state = State::Size;
                 }
                 State::Trailers => return take_trailers(buffer),
             }
@@ -95,7 +106,7 @@ fn size(line: &[u8]) -> Result<u64, Invalid> {
     let invalid = Invalid("a chunk's size");
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (digits, rest) = line.split_at_checked(digits).ok_or(invalid)?;
-    if digits.is_empty() || digits.len() > 16 {
+    if digits.is_empty() || digits.len() > MAX_DIGITS {
         return Err(invalid);
     }
     let text = rest.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
@@ -115,7 +126,7 @@ fn take_trailers(buffer: &mut BytesMut) -> Result<Piece, Invalid> {
         Ok(httparse::Status::Partial) => return Err(Invalid("the trailers are too long")),
         Err(_) => return Err(Invalid("the trailers cannot be read")),
     };
-    if !buffer.get(..length).is_some_and(super::response::has_strict_lines) {
+    if !buffer.get(..length).is_some_and(super::has_strict_lines) {
         return Err(Invalid("a trailer ends without CR LF"));
     }
     buffer.advance(length);
