@@ -14,6 +14,7 @@ mod door;
 mod exchange;
 mod fields;
 mod frames;
+pub(crate) mod from_http1;
 mod head;
 mod nursery;
 mod pool;

@@ -214,7 +214,7 @@ impl<F: FnOnce(&mut Parts)> Exchange<'_, F> {
 }
 
 /// Reads a failure that came before the answer's head.
-fn failed(error: h2::Error) -> Outcome {
+pub(crate) fn failed(error: h2::Error) -> Outcome {
     let reason = error.reason();
     match () {
         () if error.is_go_away() && error.is_remote() => Outcome::Unprocessed,

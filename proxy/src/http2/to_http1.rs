@@ -8,7 +8,7 @@ mod download;
 mod links;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod oracle;
-mod request;
+pub(crate) mod request;
 mod response;
 mod upload;
 

@@ -171,3 +171,22 @@ impl Transfer {
 fn poll_cut(cx: &mut Context<'_>, to: &mut SendStream<Bytes>) -> Poll<Cut> {
     to.poll_reset(cx).map(|_| Cut::Sink)
 }
+
+/// Sends data as the receiver's windows allow; says whether the receiver is still there.
+pub(crate) async fn send_all(to: &mut SendStream<Bytes>, mut data: Bytes, last: bool) -> bool {
+    while !data.is_empty() {
+        to.reserve_capacity(data.len());
+        let capacity = match to.capacity() {
+            0 => match std::future::poll_fn(|cx| to.poll_capacity(cx)).await {
+                Some(Ok(capacity)) => capacity,
+                Some(Err(_)) | None => return false,
+            },
+            capacity => capacity,
+        };
+        let part = data.split_to(capacity.min(data.len()));
+        if to.send_data(part, last && data.is_empty()).is_err() {
+            return false;
+        }
+    }
+    true
+}

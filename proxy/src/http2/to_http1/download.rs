@@ -11,6 +11,7 @@ use super::response::{self, Head};
 use crate::{
     config::Limits,
     error::ErrorKind,
+    http2::transfer::send_all,
     http2::unpack::{Framing, Invalid, Unpacked, Unpacking},
 };
 
@@ -113,7 +114,7 @@ impl Download<'_> {
             match unpacked.take(self.buffer) {
                 Err(_) => return End::Cut,
                 Ok(Unpacking::Data { data, last }) => {
-                    if !send(to, data, last).await {
+                    if !send_all(to, data, last).await {
                         return End::ClientGone;
                     }
                     if last {
@@ -159,23 +160,4 @@ async fn read(
         Poll::Pending => gone(cx).map(|()| Read::ClientGone),
     })
     .await
-}
-
-/// Sends data as the client's windows allow; says whether the client is still there.
-async fn send(to: &mut SendStream<Bytes>, mut data: Bytes, last: bool) -> bool {
-    while !data.is_empty() {
-        to.reserve_capacity(data.len());
-        let capacity = match to.capacity() {
-            0 => match std::future::poll_fn(|cx| to.poll_capacity(cx)).await {
-                Some(Ok(capacity)) => capacity,
-                Some(Err(_)) | None => return false,
-            },
-            capacity => capacity,
-        };
-        let part = data.split_to(capacity.min(data.len()));
-        if to.send_data(part, last && data.is_empty()).is_err() {
-            return false;
-        }
-    }
-    true
 }

@@ -1,0 +1,143 @@
+//! An HTTP/1 client's request to an endpoint that speaks HTTP/2, and the answer back.
+//!
+//! The HTTP/1 engine has read and checked the head; from there on its connection is lent to [`Request::send`], which
+//! lets go of no byte beyond the request's end. A client that ends its side before the answer is whole has gone away:
+//! HTTP/2 has no end to pass on after a stream's own.
+
+mod answer;
+mod connections;
+mod download;
+mod request;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+use std::{net::SocketAddr, pin::pin, task::Poll};
+
+use bytes::BytesMut;
+use http::{Method, response::Parts};
+use tokio::net::TcpStream;
+
+use self::{answer::Manner, upload::Intake};
+pub(crate) use self::{connections::Connections, download::End};
+pub(crate) use super::unpack::Framing;
+use super::{exchange::Outgoing, upstream::InFlight};
+use crate::{
+    context::Head,
+    error::{ErrorKind, RequestError, Side},
+    forward::DecidedField,
+    shared::Shared,
+};
+
+/// One request of an HTTP/1 client, as its engine knows it.
+#[derive(Debug)]
+pub(crate) struct Request<'a, H> {
+    /// The head.
+    pub(crate) head: H,
+    /// How its body is framed; never until the connection closes.
+    pub(crate) framing: Framing,
+    /// Whether the client speaks HTTP/1.0.
+    pub(crate) is_1_0: bool,
+    /// Whether the connection ends after this answer.
+    pub(crate) close: bool,
+    /// What becomes of `bellhop-decided`.
+    pub(crate) decided: &'a DecidedField,
+}
+
+/// The client's connection.
+#[derive(Debug)]
+pub(crate) struct Lent<'a> {
+    /// Its socket.
+    pub(crate) socket: &'a mut TcpStream,
+    /// Read from it and not yet used: first what belongs to the request's body, in the end what does not.
+    pub(crate) ahead: BytesMut,
+    /// Whether the request was read to its end.
+    pub(crate) request_is_done: bool,
+}
+
+/// The endpoints' side.
+#[derive(Debug)]
+pub(crate) struct Endpoints<'a> {
+    /// Where connections are kept.
+    pub(crate) connections: &'a Connections,
+    /// What all threads share.
+    pub(crate) shared: &'a Shared,
+    /// The one that is asked.
+    pub(crate) endpoint: SocketAddr,
+}
+
+impl<H: Head> Request<'_, H> {
+    /// Sends the request and passes the answer on, whose head `on_head` may change.
+    ///
+    /// A request without a body is tried once more where the endpoint did nothing with it, or where an idempotent one
+    /// met a connection that had served before and ended.
+    ///
+    /// # Errors
+    /// The endpoint cannot be had, or the request cannot be written; nothing went either way.
+    pub(crate) async fn send(
+        &self,
+        to: &Endpoints<'_>,
+        client: &mut Lent<'_>,
+        mut on_head: impl FnMut(&mut Parts),
+    ) -> Result<End, RequestError> {
+        let method = Method::from_bytes(self.head.method());
+        let method = method.map_err(|_| RequestError::bad_request("a method that HTTP/2 cannot carry"))?;
+        let bodiless = self.framing == Framing::Length(0);
+        let manner = Manner { asked: &method, is_1_0: self.is_1_0, close: self.close };
+        let mut tried = false;
+        loop {
+            let (upstream, reused) = to.connections.get(to.shared, to.endpoint).await?;
+            let head = request::write(&self.head, &method, self.decided)?;
+            let end = match upstream.send(head, bodiless) {
+                Ok(sent) => exchange(client, self.framing, sent, manner, &mut on_head).await,
+                Err(_) => End::Failed { kind: ErrorKind::Reset, unprocessed: true },
+            };
+            let safe = match end {
+                End::Failed { unprocessed: true, .. } => true,
+                End::Failed { kind: ErrorKind::Reset, .. } => reused && method.is_idempotent(),
+                _ => false,
+            };
+            if tried || !bodiless || !safe {
+                return Ok(end);
+            }
+            tried = true;
+        }
+    }
+}
+
+impl End {
+    /// The error that the caller is told, where it can be.
+    pub(crate) fn error(self) -> Option<RequestError> {
+        match self {
+            Self::Whole { .. } => None,
+            Self::ClientGone => Some(RequestError::client(ErrorKind::ClientGone)),
+            Self::BadRequest(rule) => Some(RequestError::bad_request(rule)),
+            Self::Cut => Some(RequestError::upstream(Side::Sandbox, ErrorKind::Reset, None)),
+            Self::Failed { kind, .. } => Some(RequestError::upstream(Side::Sandbox, kind, None)),
+        }
+    }
+}
+
+/// Both directions at once, until the answer has ended.
+async fn exchange(
+    client: &mut Lent<'_>,
+    framing: Framing,
+    (sent, _in_flight): (Outgoing, InFlight),
+    manner: Manner<'_>,
+    on_head: impl FnOnce(&mut Parts),
+) -> End {
+    let (from, to) = client.socket.split();
+    let mut intake = Intake::new(std::mem::take(&mut client.ahead), framing);
+    let end = {
+        let mut upload = pin!(intake.run(from, sent.body));
+        let mut download = pin!(download::run(sent.response, to, manner, on_head));
+        std::future::poll_fn(|cx| match upload.as_mut().poll(cx) {
+            Poll::Ready(end) => Poll::Ready(end),
+            Poll::Pending => download.as_mut().poll(cx),
+        })
+        .await
+    };
+    client.request_is_done = intake.is_done();
+    client.ahead = intake.into_ahead();
+    end
+}

@@ -1,0 +1,81 @@
+//! An answer's head, written as HTTP/1.
+
+use bytes::{BufMut as _, BytesMut};
+use http::{Method, StatusCode, header, response::Parts};
+
+use crate::http2::fields::belongs_to_the_connection;
+
+/// What the request says about how it is answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner<'a> {
+    /// Its method.
+    pub(super) asked: &'a Method,
+    /// Whether the client speaks HTTP/1.0.
+    pub(super) is_1_0: bool,
+    /// Whether the connection ends after this answer.
+    pub(super) close: bool,
+}
+
+/// How the body that follows is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// There is none.
+    None,
+    /// By the length that the head gives; `h2` sees to it that it is right.
+    Length,
+    /// By chunks.
+    Chunked,
+    /// By the connection's end.
+    UntilClose,
+}
+
+/// Writes a head, and says how its body is framed and whether the connection ends behind it. `over` is an answer that is
+/// its head alone.
+pub(super) fn write(head: &Parts, manner: Manner<'_>, over: bool, out: &mut BytesMut) -> (Framing, bool) {
+    let status = head.status;
+    out.put_slice(b"HTTP/1.1 ");
+    out.put_slice(status.as_str().as_bytes());
+    out.put_slice(b" ");
+    out.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.put_slice(b"\r\n");
+    for (name, value) in head.headers.iter().filter(|(name, _)| !belongs_to_the_connection(name)) {
+        field(name.as_str(), value.as_bytes(), out);
+    }
+    let framing = framing(head, manner, over, out);
+    let close = !status.is_informational() && (manner.close || framing == Framing::UntilClose);
+    if close {
+        field("connection", b"close", out);
+    } else if manner.is_1_0 {
+        field("connection", b"keep-alive", out);
+    }
+    out.put_slice(b"\r\n");
+    (framing, close)
+}
+
+fn framing(head: &Parts, manner: Manner<'_>, over: bool, out: &mut BytesMut) -> Framing {
+    let has_length = head.headers.contains_key(header::CONTENT_LENGTH);
+    let bodiless = head.status.is_informational()
+        || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status)
+        || manner.asked == Method::HEAD;
+    if bodiless {
+        return Framing::None;
+    }
+    if has_length {
+        return if over { Framing::None } else { Framing::Length };
+    }
+    if over {
+        field("content-length", b"0", out);
+        return Framing::None;
+    }
+    if manner.is_1_0 {
+        return Framing::UntilClose;
+    }
+    field("transfer-encoding", b"chunked", out);
+    Framing::Chunked
+}
+
+fn field(name: &str, value: &[u8], out: &mut BytesMut) {
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        out.put_slice(part);
+    }
+}

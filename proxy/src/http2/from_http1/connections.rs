@@ -1,0 +1,65 @@
+//! The HTTP/2 connections of one HTTP/1 client.
+
+use std::{cell::RefCell, net::SocketAddr, rc::Rc};
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use crate::{
+    dial,
+    error::{ErrorKind, RequestError, Side},
+    http2::upstream::Upstream,
+    shared::Shared,
+};
+
+/// The connections; they end with their client's. One that the endpoint closes is just dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Connections(RefCell<Vec<Connection>>);
+
+#[derive(Debug)]
+struct Connection {
+    endpoint: SocketAddr,
+    upstream: Rc<Upstream>,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Connections {
+    /// The connection to `endpoint`, dialled where there is none; and whether it had been there.
+    pub(super) async fn get(
+        &self,
+        shared: &Shared,
+        endpoint: SocketAddr,
+    ) -> Result<(Rc<Upstream>, bool), RequestError> {
+        self.0.borrow_mut().retain(|held| held.upstream.is_usable());
+        let found =
+            self.0.borrow().iter().find(|held| held.endpoint == endpoint).map(|h| Rc::clone(&h.upstream));
+        if let Some(upstream) = found {
+            return Ok((upstream, true));
+        }
+        let socket = dial::sandbox(shared, endpoint).await?;
+        let begun = Upstream::begin(socket, Bytes::new(), &shared.config.limits).await;
+        let failed = |error| RequestError::upstream(Side::Sandbox, ErrorKind::Reset, Some(error));
+        let (upstream, driver) = begun.map_err(failed)?;
+        let upstream = Rc::new(upstream);
+        let driver = tokio::task::spawn_local(async move {
+            driver.await;
+        });
+        self.keep(Connection { endpoint, upstream: Rc::clone(&upstream), driver }, shared);
+        Ok((upstream, false))
+    }
+
+    fn keep(&self, connection: Connection, shared: &Shared) {
+        let mut held = self.0.borrow_mut();
+        // One request is in flight at a time, so that all the others are idle; the oldest comes first.
+        if held.len() >= shared.config.limits.max_idle_upstreams.max(1) {
+            held.remove(0);
+        }
+        held.push(connection);
+    }
+}

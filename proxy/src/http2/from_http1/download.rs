@@ -1,0 +1,119 @@
+//! An HTTP/2 endpoint's answer on its way to an HTTP/1 client.
+
+use bytes::{BufMut as _, BytesMut};
+use h2::{RecvStream, client::ResponseFuture};
+use http::response::Parts;
+use tokio::{io::AsyncWriteExt as _, net::tcp::WriteHalf};
+
+use super::answer::{self, Framing, Manner};
+use crate::{
+    error::ErrorKind,
+    http2::{
+        exchange::{self, Outcome},
+        to_http1::request::write_trailers,
+    },
+};
+
+/// How an exchange ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The answer was passed on whole.
+    Whole {
+        /// Whether the client's connection ends behind it.
+        close: bool,
+    },
+    /// It was cut after its head, and so it has to be for the client.
+    Cut,
+    /// The client went away.
+    ClientGone,
+    /// The request's body breaks a rule.
+    BadRequest(&'static str),
+    /// Nothing of an answer went on.
+    Failed {
+        /// Why.
+        kind: ErrorKind,
+        /// Whether the endpoint did nothing with the request.
+        unprocessed: bool,
+    },
+}
+
+/// Passes the answer on.
+pub(super) async fn run(
+    mut response: ResponseFuture,
+    mut to: WriteHalf<'_>,
+    manner: Manner<'_>,
+    on_head: impl FnOnce(&mut Parts),
+) -> End {
+    let mut out = BytesMut::with_capacity(1024);
+    while let Some(interim) = std::future::poll_fn(|cx| response.poll_informational(cx)).await {
+        let Ok(interim) = interim else { break };
+        // HTTP/1.0 knows no interim answers.
+        if !manner.is_1_0 {
+            answer::write(&interim.into_parts().0, manner, true, &mut out);
+            if to.write_all_buf(&mut out).await.is_err() {
+                return End::ClientGone;
+            }
+        }
+    }
+    let (mut head, body) = match response.await {
+        Ok(response) => response.into_parts(),
+        Err(error) => return failed(error),
+    };
+    on_head(&mut head);
+    let (framing, close) = answer::write(&head, manner, body.is_end_stream(), &mut out);
+    if framing == Framing::None {
+        return if to.write_all_buf(&mut out).await.is_ok() { End::Whole { close } } else { End::ClientGone };
+    }
+    pass_body(body, framing, out, &mut to).await.unwrap_or(End::Whole { close })
+}
+
+/// `None` where all of it was passed on.
+async fn pass_body(
+    mut body: RecvStream,
+    framing: Framing,
+    mut out: BytesMut,
+    to: &mut WriteHalf<'_>,
+) -> Option<End> {
+    if !out.is_empty() && to.write_all_buf(&mut out).await.is_err() {
+        return Some(End::ClientGone);
+    }
+    while let Some(data) = body.data().await {
+        let Ok(data) = data else { return Some(End::Cut) };
+        let length = data.len();
+        if length == 0 {
+            continue;
+        }
+        if framing == Framing::Chunked {
+            out.put_slice(format!("{length:x}\r\n").as_bytes());
+        }
+        out.put_slice(&data);
+        if framing == Framing::Chunked {
+            out.put_slice(b"\r\n");
+        }
+        drop(data);
+        if to.write_all_buf(&mut out).await.is_err() {
+            return Some(End::ClientGone);
+        }
+        // Fails only where more is released than was received.
+        let _ = body.flow_control().release_capacity(length);
+    }
+    let Ok(trailers) = body.trailers().await else { return Some(End::Cut) };
+    if framing == Framing::Chunked {
+        write_trailers(&trailers.unwrap_or_default(), &mut out);
+        if to.write_all_buf(&mut out).await.is_err() {
+            return Some(End::ClientGone);
+        }
+    }
+    None
+}
+
+fn failed(error: h2::Error) -> End {
+    match exchange::failed(error) {
+        Outcome::Unprocessed => End::Failed { kind: ErrorKind::Reset, unprocessed: true },
+        Outcome::Invalid(_) => {
+            let kind = ErrorKind::BadResponse("not a valid HTTP/2 response");
+            End::Failed { kind, unprocessed: false }
+        }
+        _ => End::Failed { kind: ErrorKind::Reset, unprocessed: false },
+    }
+}
