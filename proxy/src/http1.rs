@@ -15,6 +15,7 @@ mod exchange;
 mod framing;
 mod head;
 mod linger;
+mod over_http2;
 mod relay;
 mod request;
 mod response;

@@ -4,7 +4,6 @@
 use std::{future::poll_fn, rc::Rc};
 
 use bellhop_api::watch::EndpointProtocol;
-use bellhop_route::Reason;
 use bytes::Bytes;
 
 use super::{
@@ -32,13 +31,13 @@ use crate::{
 /// One request and its answer.
 #[derive(Debug)]
 pub(super) struct Http1Exchange<'a> {
-    session: &'a mut Session,
-    request: Request,
+    pub(super) session: &'a mut Session,
+    pub(super) request: Request,
     /// Whether the input still holds all that came of the request, and no answer has begun.
-    untouched: bool,
+    pub(super) untouched: bool,
     /// Whether the answer has begun.
-    began: bool,
-    client_is_gone: bool,
+    pub(super) began: bool,
+    pub(super) client_is_gone: bool,
 }
 
 impl<'a> Http1Exchange<'a> {
@@ -190,8 +189,8 @@ impl Exchange for Http1Exchange<'_> {
         record: &mut RequestRecord,
     ) -> Result<(), RequestError> {
         let side = attempt.target.side();
-        if let Target::Sandbox { protocol: EndpointProtocol::Http2, .. } = attempt.target {
-            return Err(RequestError::upstream(side, ErrorKind::Refused(Reason::Unsupported), None));
+        if let Target::Sandbox { protocol: EndpointProtocol::Http2, endpoint } = attempt.target {
+            return Box::pin(self.send_over_http2(endpoint, attempt, record)).await;
         }
         let mut whither = self.whither(context, attempt.target);
         let mut upstream = match self.session.upstreams.take(&whither) {

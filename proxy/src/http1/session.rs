@@ -14,6 +14,7 @@ use crate::{
     connection::{Arrival, Baseline, Client, Detected},
     endpoints::Choices,
     error::{ErrorKind, RequestError},
+    http2::from_http1::Connections,
     patrol::Watched,
     respond::{self, Answer},
     telemetry::{self, RequestRecord},
@@ -57,6 +58,8 @@ pub(super) struct Session {
     /// What detection dialled, until somebody asks for it.
     pub(super) dialled: Baseline,
     pub(super) upstreams: Upstreams,
+    /// Connections to endpoints that speak HTTP/2.
+    pub(super) over_http2: Connections,
     pub(super) choices: Rc<Choices>,
     pub(super) fate: Fate,
     /// Whether requests name their own destinations.
@@ -79,6 +82,7 @@ impl Session {
             socket: from.client,
             input,
             dialled: from.baseline,
+            over_http2: Connections::default(),
             upstreams: Upstreams::new(worker.shared.config.limits.max_idle_upstreams),
             choices: Rc::new(Choices::new(&worker.endpoints)),
             fate: if spoke { Fate::Reset } else { Fate::Next },

@@ -52,15 +52,7 @@ pub(crate) async fn routed(
     routes: String,
 ) -> (app::Running, SendRequest<bytes::Bytes>) {
     let control = format!("http://{}", control(routes).await);
-    let flags = [
-        "--destination",
-        DESTINATION,
-        "--control",
-        &control,
-        "--allow-loopback-endpoints",
-        "--admin",
-        "127.0.0.1:0",
-    ];
+    let flags = ["--destination", DESTINATION, "--control", &control, "--allow-loopback-endpoints"];
     let proxy = proxy_with(baseline, &flags);
     let began = std::time::Instant::now();
     // Asked with a key that nobody knows, so that no endpoint is.

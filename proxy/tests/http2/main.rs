@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::string_slice,
+    clippy::panic,
     missing_docs,
     reason = "the helpers of a test are the test"
 )]
@@ -13,6 +14,7 @@ mod bodies;
 mod control;
 mod floods;
 mod goaway;
+mod http1_clients;
 mod messages;
 mod peer;
 mod resets;
