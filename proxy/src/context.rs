@@ -112,7 +112,11 @@ fn authority_place(authority: &str) -> Option<Place<'_>> {
     }
 }
 
-fn explicit_authority(head: &impl Head) -> Result<Arc<str>, RequestError> {
+/// The destination that an explicit request names: `host:port`, lower case.
+///
+/// # Errors
+/// It names none, or one that plain HTTP cannot be spoken to.
+pub(crate) fn explicit_authority(head: &impl Head) -> Result<Arc<str>, RequestError> {
     let missing = || RequestError::bad_request("an explicit proxy needs a target in absolute form");
     if !head.target_has_authority() {
         return Err(missing());

@@ -47,6 +47,8 @@ pub(crate) struct Request {
     pub(super) method_text: Span,
     /// What the target is.
     pub(super) form: Form,
+    /// Whether plain HTTP can be spoken to the target; an absolute one may have another scheme.
+    pub(super) plain: bool,
     /// The authority: the target's, else `Host`'s.
     pub(super) authority: Option<Span>,
     /// Path and query.
@@ -211,6 +213,7 @@ impl Gathered {
             host_differs,
             method_text: Span::of(method, bytes),
             form,
+            plain: form != Form::Absolute || target::is_plain_http(target),
             authority: target_authority.or(self.host),
             path: Span::of(form.path(target), bytes),
         })

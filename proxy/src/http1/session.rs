@@ -179,6 +179,9 @@ impl Session {
         self.searched = 0;
         let request = Request::parse(head, limits, &worker.shared.carriers, worker.lines.take());
         match request {
+            Ok(request) if self.explicit && !request.plain => {
+                faulty(ErrorKind::BadRequest("a target that plain HTTP cannot be spoken to"))
+            }
             Ok(request) => Some(Next::Request(request)),
             Err(kind) => faulty(kind),
         }
