@@ -100,7 +100,8 @@ impl Request {
         if target.len() > limits.max_uri_bytes {
             return Err(ErrorKind::TargetTooLong);
         }
-        if bytes.len() - target.len() > limits.max_header_bytes + REQUEST_LINE {
+        let fields_start = lines.first().map_or(bytes.len(), |line| line.name.start());
+        if bytes.len() - fields_start > limits.max_header_bytes {
             return Err(ErrorKind::HeadTooLarge);
         }
         gathered.request(bytes, method, target, is_1_0, lines).map_err(|fault| ErrorKind::BadRequest(fault.0))
@@ -112,9 +113,6 @@ impl Request {
         View { request: self, bytes }
     }
 }
-
-/// Bytes of a request line beside its target that do not count as header bytes.
-const REQUEST_LINE: usize = 32;
 
 fn kind(fault: HeadFault) -> ErrorKind {
     match fault {
