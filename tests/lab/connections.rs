@@ -2,6 +2,7 @@
 //! and B21.
 
 use std::{
+    collections::VecDeque,
     io::{Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpStream},
     sync::{Mutex, PoisonError, mpsc},
@@ -9,8 +10,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use bellhop_e2e::{Network, Process, TestApp, TestProxy, User, client, paths, wait};
+use bellhop_e2e::{Host, Network, Process, TestApp, TestProxy, User, client, paths, wait};
 use libtest_mimic::Trial;
+use serde_json::json;
 use socket2::SockRef;
 
 use crate::{
@@ -248,53 +250,49 @@ fn foreign_names() -> Result<()> {
     Ok(())
 }
 
-/// B21: control itself names endpoints that no proxy may dial.
+/// B21: control itself names endpoints that no proxy may dial. Where an address stands for no one host, the whole list
+/// is rejected; the others are refused when they are asked for.
 fn forbidden_endpoints() -> Result<()> {
-    const FORBIDDEN: [&str; 9] = [
+    const NO_ENDPOINTS: [&str; 3] = ["0.0.0.0:8080", "[::]:8080", "224.0.0.1:8080"];
+    const FORBIDDEN: [&str; 6] = [
         "169.254.169.254:80",
         "[fd00:ec2::254]:80",
         "[::ffff:169.254.169.254]:80",
         "[fe80::1]:8080",
-        "0.0.0.0:8080",
-        "[::]:8080",
-        "224.0.0.1:8080",
         "127.0.0.1:15001",
         "[::ffff:127.0.0.1]:9",
     ];
     let network = Network::with_hosts(&["caller", "callee", "control"])?;
     let (caller, callee) = (network.host("caller"), network.host("callee"));
     let app = TestApp::http(callee, PORT, "baseline")?;
-    let position = r#""token":"1","epoch":"e","revision":1"#;
-    let mut list = format!(
-        r#"{{"type":"reset",{position}}}
-{{"type":"put","unit":{{"service":{{"namespace":"default","name":"callee","ports":[{{"port":{PORT},"targetPort":{PORT}}}],"addresses":["{}"]}}}}}}
-"#,
-        callee.v4
-    );
-    for (key, endpoint) in FORBIDDEN.iter().enumerate() {
-        list += &format!(
-            r#"{{"type":"put","unit":{{"key":{{"key":"k{key}","digest":"","routes":[{{"destination":"callee:{PORT}","endpoints":["{endpoint}"]}}]}}}}}}
-"#
-        );
-    }
-    list += &format!("{{\"type\":\"synced\",{position}}}\n");
+    let mut lists: VecDeque<_> = NO_ENDPOINTS.map(|endpoint| list(callee, &[endpoint])).into();
+    lists.push_back(list(callee, &FORBIDDEN));
+    let lists = Mutex::new(lists);
     let control = TestApp::tcp(network.host("control"), 7070, move |stream| {
-        let _ = misled(stream, &list);
+        let _ = mislead(stream, &lists);
     })?;
     let url = format!("http://{}", control.v4());
     let proxy = TestProxy::intercepting(caller, &[], &["--control", &url])?;
+    wait::until("three rejected lists", 10 * SECOND, || {
+        let rejected = proxy.counted("bad-unit")?;
+        ensure!(rejected == 3.0, "{rejected}");
+        Ok(())
+    })?;
+    wait::until("a list that is accepted", 10 * SECOND, || {
+        let routes = proxy.admin("/routes")?;
+        ensure!(routes.body.contains("k0"), "{routes:?}");
+        Ok(())
+    })?;
     for (key, endpoint) in FORBIDDEN.iter().enumerate() {
         let baggage = format!("routing-key=k{key}");
-        let before = proxy.counted("not-permitted")? + proxy.counted("loop")?;
+        let refused = || Ok::<_, anyhow::Error>(proxy.counted("not-permitted")? + proxy.counted("loop")?);
+        let before = refused()?;
         let reply = client::get(caller, app.v4(), "/", &[("baggage", &baggage)])?;
         let why = reply.header("proxy-status");
-        ensure!(
-            reply.status == 503 && (why.contains("not-permitted") || why.contains("loop")),
-            "{endpoint}: {reply:?}"
-        );
+        let named = why.contains("not-permitted") || why.contains("loop");
+        ensure!(reply.status == 503 && named, "{endpoint}: {reply:?}");
         wait::until("a refusal to be counted", 2 * SECOND, || {
-            let after = proxy.counted("not-permitted")? + proxy.counted("loop")?;
-            ensure!(after > before, "{endpoint}: {before} before, {after} now");
+            ensure!(refused()? > before, "{endpoint}: {before} before, and still");
             Ok(())
         })?;
     }
@@ -302,18 +300,36 @@ fn forbidden_endpoints() -> Result<()> {
     Ok(())
 }
 
-/// A control plane that sends a list which no control plane of ours would.
-fn misled(mut stream: TcpStream, list: &str) -> Result<()> {
-    let mut head = [0; 4096];
-    let watches = {
-        let n = stream.read(&mut head)?;
-        head[..n].starts_with(b"GET /v1/routes")
+/// The watch's list for the keys `k0`, `k1`, … of the callee, each with one of these endpoints.
+fn list(callee: &Host, endpoints: &[&str]) -> String {
+    let position = json!({"token": "1", "epoch": "e", "revision": 1});
+    let typed = |kind: &str| {
+        let mut line = position.clone();
+        line["type"] = kind.into();
+        line
     };
-    if !watches {
+    let ports = json!([{"port": PORT, "targetPort": PORT}]);
+    let service = json!({"namespace": "default", "name": "callee", "ports": ports, "addresses": [callee.v4]});
+    let mut lines = vec![typed("reset"), json!({"type": "put", "unit": {"service": service}})];
+    for (key, endpoint) in endpoints.iter().enumerate() {
+        let route = json!({"destination": format!("callee:{PORT}"), "endpoints": [endpoint]});
+        let key = json!({"key": format!("k{key}"), "digest": "", "routes": [route]});
+        lines.push(json!({"type": "put", "unit": {"key": key}}));
+    }
+    lines.push(typed("synced"));
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// A control plane that sends lists which no control plane of ours would: one after the other, the last for good.
+fn mislead(mut stream: TcpStream, lists: &Mutex<VecDeque<String>>) -> Result<()> {
+    let mut head = [0; 4096];
+    let read = stream.read(&mut head)?;
+    if !head[..read].starts_with(b"GET /v1/routes") {
         stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")?;
         return Ok(());
     }
-    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")?;
+    let list = lists.lock().unwrap_or_else(PoisonError::into_inner).pop_front().unwrap_or_default();
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n")?;
     stream.write_all(list.as_bytes())?;
     // Until the proxy goes.
     std::io::copy(&mut stream, &mut std::io::sink())?;
