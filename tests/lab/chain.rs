@@ -3,7 +3,7 @@
 //! `frontend` (Node) → `customer` (Java) → `route` (Python) → `driver` (Go, gRPC) → `database` (MariaDB, which speaks
 //! first), and `frontend` → `chat` (Node, WebSocket). Half of the hops are IPv6.
 
-use std::{collections::BTreeMap, fs, process::Command, thread, time::Duration};
+use std::{collections::BTreeMap, fs, net::Ipv4Addr, process::Command, thread, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use bellhop_e2e::{Host, Network, Process, TestControl, TestProxy, User, client, paths, wait};
@@ -113,6 +113,10 @@ impl Chain {
         }
         wait::until("all services to answer", START, || {
             self._services.iter_mut().try_for_each(Process::alive)?;
+            for (host, ..) in WORKLOADS {
+                let listens = self.host(host).enter(|| client::dial((Ipv4Addr::LOCALHOST, PORT).into()));
+                listens.context(host)?;
+            }
             let path = self.dispatch(&[])?;
             ensure!(path == baseline(), "{path:?}");
             Ok(())
@@ -219,7 +223,7 @@ fn service_command(host: &Host, service: &str) -> Result<Command> {
             // Without the last flag uvicorn lets a request inherit the baggage of an earlier one on its connection.
             command.arg(bin.join("uvicorn")).args([
                 "--host",
-                "::",
+                "",
                 "--port",
                 &PORT.to_string(),
                 "--reset-contextvars",
