@@ -16,13 +16,28 @@ impl KeyText {
     /// Takes `text` if it is a routing key, by the rule of [`RoutingKey::check`].
     #[must_use]
     pub fn new(text: &[u8]) -> Option<Self> {
-        let good = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        if text.is_empty() || !text.iter().all(good) {
-            return None;
+        match Self::split_off(text) {
+            (key, []) => key,
+            _ => None,
         }
+    }
+
+    /// Takes the bytes in front of `text` that may stand in a key, if they are one, and returns what stands behind them.
+    #[inline]
+    pub(crate) fn split_off(text: &[u8]) -> (Option<Self>, &[u8]) {
+        let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         let mut bytes = [0; RoutingKey::MAX_BYTES];
-        bytes.get_mut(..text.len())?.copy_from_slice(text);
-        Some(Self { len: u8::try_from(text.len()).ok()?, bytes })
+        let mut len = 0_u8;
+        for (place, byte) in bytes.iter_mut().zip(text) {
+            if !good(*byte) {
+                break;
+            }
+            *place = *byte;
+            len += 1;
+        }
+        let rest = text.get(usize::from(len)..).unwrap_or_default();
+        let whole = len > 0 && !rest.first().is_some_and(|b| good(*b));
+        (whole.then_some(Self { len, bytes }), rest)
     }
 
     /// The key as text.
@@ -86,9 +101,18 @@ impl Keys {
     pub fn push(&mut self, text: &[u8]) {
         match KeyText::new(text) {
             None => self.malformed = true,
-            Some(key) if self.list.contains(&key) => {}
-            Some(_) if self.list.len() >= Self::MAX => self.over_limit = true,
-            Some(key) => self.list.push(key),
+            Some(key) => self.add(key),
+        }
+    }
+
+    pub(crate) fn add(&mut self, key: KeyText) {
+        if self.list.contains(&key) {
+            return;
+        }
+        if self.list.len() >= Self::MAX {
+            self.over_limit = true;
+        } else {
+            self.list.push(key);
         }
     }
 }

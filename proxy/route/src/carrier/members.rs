@@ -9,7 +9,7 @@ use std::iter;
 use memchr::{memchr, memchr_iter, memmem::Finder};
 
 use super::{Carriers, list};
-use crate::Keys;
+use crate::{KeyText, Keys};
 
 /// What a member's value is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,22 +78,23 @@ impl Members {
     }
 
     fn find(&self, value: &[u8], from: usize) -> Option<usize> {
-        self.finder.find(value.get(from..)?).map(|at| from + at)
+        let rest = value.get(from..)?;
+        // The first member is often the one, and looking at it costs less than setting out on a search.
+        if rest.starts_with(self.finder.needle()) {
+            return Some(from);
+        }
+        if rest.len() <= self.finder.needle().len() {
+            None
+        } else {
+            self.finder.find(rest).map(|at| from + at)
+        }
     }
 
     /// Reads what stands behind the name, and returns what stands behind the member.
     fn read_member<'v>(&self, after: &'v [u8], progress: &mut Progress, keys: &mut Keys) -> &'v [u8] {
         match after {
             [b'=', content @ ..] => {
-                let end = memchr(b',', content).unwrap_or(content.len());
-                let (content, rest) = content.split_at_checked(end).unwrap_or_default();
-                match self.grammar {
-                    Grammar::Baggage => {
-                        let end = memchr(b';', content).unwrap_or(content.len());
-                        list::read_encoded(content.get(..end).unwrap_or_default(), keys);
-                    }
-                    Grammar::TraceState => list::read(content, keys),
-                }
+                let rest = self.read_content(content, keys);
                 progress.behind = true;
                 progress.look_behind(rest, keys);
                 rest
@@ -106,6 +107,26 @@ impl Members {
             // A longer name that begins alike.
             _ => after,
         }
+    }
+
+    /// Reads the value in front of `content`, and returns what stands behind the member.
+    fn read_content<'v>(&self, content: &'v [u8], keys: &mut Keys) -> &'v [u8] {
+        // Nearly always it is one key and no more.
+        let (key, rest) = KeyText::split_off(content);
+        if let (Some(key), [] | [b',', ..]) = (key, rest) {
+            keys.add(key);
+            return rest;
+        }
+        let end = memchr(b',', content).unwrap_or(content.len());
+        let (content, rest) = content.split_at_checked(end).unwrap_or_default();
+        match self.grammar {
+            Grammar::Baggage => {
+                let end = memchr(b';', content).unwrap_or(content.len());
+                list::read_encoded(content.get(..end).unwrap_or_default(), keys);
+            }
+            Grammar::TraceState => list::read(content, keys),
+        }
+        rest
     }
 }
 
@@ -134,11 +155,9 @@ impl Progress {
 
     /// A raw `routing-key=a,b`: the sender meant a list, and sent a member that is none.
     fn look_behind(&mut self, rest: &[u8], keys: &mut Keys) {
-        let mut members = rest.split(|b| *b == b',').map(list::trim);
-        if let Some(next) = members.find(|member| !member.is_empty()) {
-            self.behind = false;
-            let name = next.split(|b| *b == b';').next().unwrap_or_default();
-            keys.malformed |= memchr(b'=', name).is_none();
-        }
+        let Some(start) = rest.iter().position(|b| !matches!(b, b',' | b' ' | b'\t')) else { return };
+        self.behind = false;
+        let mut next = rest.iter().skip(start);
+        keys.malformed |= next.find(|b| matches!(b, b'=' | b';' | b',')) != Some(&b'=');
     }
 }

@@ -46,7 +46,7 @@ pub struct Planner {
 #[derive(Debug, Clone)]
 struct Compiled {
     unit: Arc<KeyUnit>,
-    services: BTreeSet<FullName>,
+    services: Box<[FullName]>,
 }
 
 /// What must be made anew.
@@ -332,7 +332,8 @@ impl Planner {
                 Arc::new(combined.unit.clone())
             }
         };
-        self.keys.insert(key.clone(), Compiled { unit, services: combined.services.clone() });
+        self.keys
+            .insert(key.clone(), Compiled { unit, services: combined.services.iter().cloned().collect() });
     }
 
     fn tell(&mut self, object: ObjectName, status: Status, work: &mut Work) {
