@@ -24,12 +24,12 @@ mod target;
 
 use std::{rc::Rc, time::Instant};
 
-pub(crate) use self::head::Lines;
 use self::{
     exchange::Http1Exchange,
     request::Method,
     session::{Next, Session},
 };
+pub(crate) use self::{head::Lines, linger::linger};
 use crate::{
     connection::{Client, Detected},
     handler,

@@ -34,6 +34,7 @@ use crate::{
     connection::{Baseline, Client, Detected},
     drain::Phase,
     endpoints::Choices,
+    http1,
     http2::{
         door::Door,
         nursery::{Cradle, Nursery},
@@ -88,6 +89,7 @@ impl Drop for Household {
 pub(crate) async fn serve(client: Rc<Client>, from: Detected) {
     let limits = client.worker.shared.config.limits.clone();
     let wire = Wire::new(from.client, from.first.freeze(), Role::Server);
+    let (socket, observed) = (wire.socket(), wire.observed());
     let accepting = tokio::time::timeout(limits.header_timeout, settings::accept(wire, &limits));
     let Ok(Ok(connection)) = accepting.await else { return };
     let (pool, links) = (Pool::new(limits.max_idle_upstreams), Links::new(limits.max_idle_upstreams));
@@ -98,12 +100,17 @@ pub(crate) async fn serve(client: Rc<Client>, from: Detected) {
     let engine = &household.0;
     engine.client.activity.rest();
     engine.take_over(from.baseline, from.server_first);
-    engine.cradle.add(door::open(Rc::clone(engine), connection));
+    engine.cradle.add(door::open(Rc::clone(engine), connection, observed));
     engine.cradle.add({
         let engine = Rc::clone(engine);
         async move { engine.drained().await }
     });
     live(engine).await;
+    drop(household);
+    // What the engine wrote last would be lost, if the close met bytes that the client still sends.
+    if let Some(socket) = Rc::into_inner(socket) {
+        http1::linger(socket.into_inner()).await;
+    }
 }
 
 /// Polls everything until the client's connection has ended and its upstreams know.

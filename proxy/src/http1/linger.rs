@@ -12,7 +12,7 @@ const TIME: Duration = Duration::from_secs(1);
 const BYTES: usize = 64 * 1024;
 
 /// Closes a connection whose client may still be sending: first one way, then, once the client has noticed, all of it.
-pub(super) async fn linger(mut socket: TcpStream) {
+pub(crate) async fn linger(mut socket: TcpStream) {
     if SockRef::from(&socket).shutdown(Shutdown::Write).is_err() {
         return;
     }

@@ -4,12 +4,17 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use h2::server::Connection;
 
-use super::{Engine, stream, wire::Wire};
+use super::{
+    Engine, stream,
+    wire::{Observed, Wire},
+};
+use crate::patrol::Watched;
 
 /// What others may ask of the client's connection, and what they may ask about it.
 #[derive(Debug, Default)]
@@ -65,9 +70,43 @@ fn remember(place: &RefCell<Option<Waker>>, cx: &Context<'_>) {
     }
 }
 
+/// Cuts a client whose head does not get on (MATRICES B10).
+struct Patience {
+    watched: Watched,
+    observed: Rc<Observed>,
+    time: Duration,
+    running: bool,
+}
+
+impl Patience {
+    fn is_over(&mut self, cx: &Context<'_>) -> bool {
+        match (self.observed.in_head(), self.running) {
+            (true, false) => {
+                self.running = true;
+                self.watched.allow(self.time);
+                self.watched.register(cx.waker());
+            }
+            (false, true) => {
+                self.running = false;
+                self.watched.allow_ever();
+            }
+            (true, true) => return self.watched.is_over(),
+            (false, false) => {}
+        }
+        false
+    }
+}
+
 /// Serves the client's connection, and gives each of its streams a future of its own.
-pub(crate) async fn open(engine: Rc<Engine>, mut connection: Connection<Wire, Bytes>) {
+pub(crate) async fn open(
+    engine: Rc<Engine>,
+    mut connection: Connection<Wire, Bytes>,
+    observed: Rc<Observed>,
+) {
     let mut said_goodbye = false;
+    let worker = &engine.client.worker;
+    let time = worker.shared.config.limits.header_timeout;
+    let mut patience = Patience { watched: worker.patrol.watch(), observed, time, running: false };
     std::future::poll_fn(|cx| {
         remember(&engine.door.keeper, cx);
         if engine.door.goodbye.get() && !said_goodbye {
@@ -75,7 +114,11 @@ pub(crate) async fn open(engine: Rc<Engine>, mut connection: Connection<Wire, By
             connection.graceful_shutdown();
         }
         loop {
-            match std::task::ready!(connection.poll_accept(cx)) {
+            let accepted = connection.poll_accept(cx);
+            let Poll::Ready(accepted) = accepted else {
+                return if patience.is_over(cx) { Poll::Ready(()) } else { Poll::Pending };
+            };
+            match accepted {
                 Some(Ok((request, respond))) => {
                     engine.cradle.add(stream::serve(Rc::clone(&engine), request, respond));
                 }

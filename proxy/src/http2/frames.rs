@@ -14,7 +14,9 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 
 /// The nine bytes that begin every frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,12 +60,20 @@ pub(crate) struct FrameScanner {
     skip: usize,
     partial: [u8; HEADER_LENGTH],
     have: usize,
+    /// The last frame's type and flags.
+    last: (u8, u8),
 }
 
 impl FrameScanner {
     /// A scanner that begins after `skip` bytes.
     pub(crate) fn after(skip: usize) -> Self {
-        Self { skip, partial: [0; HEADER_LENGTH], have: 0 }
+        Self { skip, partial: [0; HEADER_LENGTH], have: 0, last: (DATA, 0) }
+    }
+
+    /// Whether what was seen ends within a head: in its HEADERS or CONTINUATION, or before the one that is to come.
+    pub(crate) fn in_head(&self) -> bool {
+        let (kind, flags) = self.last;
+        matches!(kind, HEADERS | CONTINUATION) && (self.skip > 0 || flags & END_HEADERS == 0)
     }
 
     /// Reports each header that `bytes` complete.
@@ -91,6 +101,7 @@ impl FrameScanner {
                 };
             let header = FrameHeader::parse(header);
             self.skip = header.length;
+            self.last = (header.kind, header.flags);
             seen(header);
         }
     }

@@ -2,7 +2,7 @@
 //! looked at as it passes, without being copied.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
@@ -30,12 +30,18 @@ pub(crate) enum Role {
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
     go_away: Cell<bool>,
+    in_head: Cell<bool>,
 }
 
 impl Observed {
     /// Whether the peer sent a GOAWAY.
     pub(crate) fn go_away(&self) -> bool {
         self.go_away.get()
+    }
+
+    /// Whether a head has begun and is not all there: until it is, the peer can send nothing else.
+    pub(crate) fn in_head(&self) -> bool {
+        self.in_head.get()
     }
 }
 
@@ -44,11 +50,14 @@ impl Observed {
 #[error("too many HTTP/2 control frames")]
 pub(crate) struct Flood;
 
+/// A socket that outlives the engine on it: what is left to do then is a close that loses nothing.
+pub(crate) type Shared = Rc<RefCell<TcpStream>>;
+
 /// A socket with bytes before it and a counter upon it. Its reads fail with [`Flood`] once there are too many control
 /// frames in either direction; `h2` then ends the connection.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    socket: TcpStream,
+    socket: Shared,
     prefix: Bytes,
     role: Role,
     read: FrameScanner,
@@ -67,7 +76,7 @@ impl Wire {
             Role::Client => (0, PREFACE.len()),
         };
         Self {
-            socket,
+            socket: Rc::new(RefCell::new(socket)),
             prefix,
             role,
             read: FrameScanner::after(inbound),
@@ -77,6 +86,11 @@ impl Wire {
             observed: Rc::default(),
             flooded: false,
         }
+    }
+
+    /// The socket beneath.
+    pub(crate) fn socket(&self) -> Shared {
+        Rc::clone(&self.socket)
     }
 
     /// What the frames that pass tell, also after the engine has taken the socket.
@@ -94,6 +108,7 @@ impl Wire {
                 Role::Client => {}
             }
         });
+        observed.in_head.set(read.in_head());
     }
 
     fn scan_written(&mut self, bytes: &[u8]) {
@@ -114,7 +129,7 @@ impl AsyncRead for Wire {
         }
         let before = buf.filled().len();
         if this.prefix.is_empty() {
-            std::task::ready!(Pin::new(&mut this.socket).poll_read(cx, buf))?;
+            std::task::ready!(Pin::new(&mut *this.socket.borrow_mut()).poll_read(cx, buf))?;
         } else {
             let length = this.prefix.len().min(buf.remaining());
             buf.put_slice(&this.prefix.split_to(length));
@@ -128,7 +143,7 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = std::task::ready!(Pin::new(&mut self.socket).poll_write(cx, buf))?;
+        let written = std::task::ready!(Pin::new(&mut *self.socket.borrow_mut()).poll_write(cx, buf))?;
         self.scan_written(buf.get(..written).unwrap_or_default());
         Poll::Ready(Ok(written))
     }
@@ -138,7 +153,8 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = std::task::ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, bufs))?;
+        let written =
+            std::task::ready!(Pin::new(&mut *self.socket.borrow_mut()).poll_write_vectored(cx, bufs))?;
         let mut left = written;
         for buf in bufs {
             let length = buf.len().min(left);
@@ -153,10 +169,10 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        Pin::new(&mut *self.socket.borrow_mut()).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        Pin::new(&mut *self.socket.borrow_mut()).poll_shutdown(cx)
     }
 }

@@ -7,7 +7,9 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::peer::{accept, address, answer, backend, call, connect, get, listener, post, proxy, within};
+use crate::peer::{
+    accept, address, answer, backend, call, connect, get, listener, post, proxy, proxy_with, within,
+};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -114,6 +116,23 @@ async fn b11_an_hpack_bomb_is_refused() {
     let reset_or_closed =
         is_closed_by(move |n| frame(1, 5, n * 2 + 1, if n == 0 { &bomb } else { GET })).await;
     let _ = reset_or_closed;
+}
+
+/// MATRICES B10.
+#[tokio::test]
+async fn b10_a_head_that_does_not_get_on_ends_its_connection_in_time() {
+    let backend = backend(|(_, respond)| async move { answer(respond, "ok") }).await;
+    let proxy = proxy_with(backend, &["--header-timeout", "1s"]);
+    for head in [frame(1, 1, 1, GET), frame(1, 5, 1, GET).split_last().unwrap().1.to_vec()] {
+        let mut socket = TcpStream::connect(address(&proxy)).await.unwrap();
+        socket.write_all(&[PREFACE, &frame(4, 0, 0, &[]), &head].concat()).await.unwrap();
+        let mut seen = Vec::new();
+        while matches!(within(socket.read_buf(&mut seen)).await, Ok(1..)) {}
+    }
+    // An idle connection is none of them.
+    let send = connect(address(&proxy)).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(call(&send, get("/"), &[]).await.unwrap().1, "ok");
 }
 
 /// The other side may flood as well.

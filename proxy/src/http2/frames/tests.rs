@@ -87,3 +87,19 @@ async fn b11_streams_opened_only_to_be_reset_are_a_flood() {
     let honest = (0..30_000).any(|n| counter.count(header(1)) || (n % 3 == 0 && counter.count(header(3))));
     assert!(!honest);
 }
+
+#[test]
+fn a_head_is_open_until_its_last_byte() {
+    let mut scanner = FrameScanner::after(0);
+    let mut open = |bytes: &[u8]| {
+        scanner.scan(bytes, |_| {});
+        scanner.in_head()
+    };
+    let head = frame(5, 1, 0, 1);
+    let (most, last) = head.split_at(head.len() - 1);
+    assert!(open(most) && open(last), "no END_HEADERS yet");
+    assert!(open(&frame(0, 9, 0, 1)));
+    assert!(!open(&frame(3, 9, 4, 1)));
+    assert!(!open(&frame(8, 6, 0, 0)));
+    assert!(!open(&frame(0, 1, 4, 3)));
+}
