@@ -38,13 +38,17 @@ fn rules(host: &Host) -> Result<String> {
 fn comes_and_goes(backend: &str) -> Result<()> {
     let network = Network::with_hosts(&["host", "peer"])?;
     let host = network.host("host");
-    // Somebody else's rules, which must not be touched; and every table that a tool makes for itself.
+    // Somebody else's rules, which must not be touched, in every chain that iptables makes for whoever writes to it.
     let foreign =
         "table inet foreign { chain input { type filter hook input priority 0; tcp dport 7 drop; }; }";
     host.run("nft", &["-f", "-"], foreign)?;
-    for program in ["iptables", "ip6tables"] {
-        host.run(program, &["-t", "nat", "-A", "OUTPUT", "-p", "tcp", "--dport", "7", "-j", "ACCEPT"], "")?;
-        host.run(program, &["-t", "nat", "-S"], "")?;
+    for (program, chain) in [
+        ("iptables", "OUTPUT"),
+        ("iptables", "PREROUTING"),
+        ("ip6tables", "OUTPUT"),
+        ("ip6tables", "PREROUTING"),
+    ] {
+        host.run(program, &["-t", "nat", "-A", chain, "-p", "tcp", "--dport", "7", "-j", "ACCEPT"], "")?;
     }
     let before = rules(host)?;
     let backend = ["--backend", backend];

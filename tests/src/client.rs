@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     io::{Read as _, Write as _},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -150,7 +150,8 @@ async fn within<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::time::timeout(LIMIT, work).await.with_context(|| format!("no answer within {LIMIT:?}"))?
 }
 
-/// Sends bytes as they are, ends, and reads until the peer ends: all that it sent, and whether it ended by a reset.
+/// Sends bytes as they are, and reads until the peer ends: all that it sent, and whether it ended by a reset. A request
+/// that is to be answered must ask for the connection's end: many a server drops the answer when its client ends first.
 ///
 /// # Errors
 /// When no connection can be had, or the peer neither ends nor resets in time.
@@ -159,7 +160,6 @@ pub fn raw(from: &Host, to: SocketAddr, bytes: &[u8]) -> Result<(Vec<u8>, bool)>
         let mut stream = dial(to)?;
         // A peer that resets early makes this fail; what it answered is read all the same.
         let _ = stream.write_all(bytes);
-        let _ = stream.shutdown(Shutdown::Write);
         read_to_end(&mut stream)
     })
 }
