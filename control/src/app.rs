@@ -158,9 +158,11 @@ async fn ended() -> std::io::Result<()> {
 }
 
 fn log(format: LogFormat) {
+    use std::io::IsTerminal as _;
     use tracing_subscriber::{EnvFilter, fmt};
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     // a subscriber that is there already stays
     match format {
         LogFormat::Text => log.try_init().ok(),

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Destination, Manifest, RoutingKey, watch::EndpointProtocol, watch::Fallback};
+use crate::{
+    Destination, Manifest, RoutingKey,
+    watch::{EndpointProtocol, Fallback, Position, Unit},
+};
 
 /// A page of objects: `GET /v1/{services,sandboxes,groups}` and below a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +36,16 @@ pub struct ListMetadata {
     /// Hand back as `continue` for the next page; absent on the last.
     #[serde(rename = "continue", default, skip_serializing_if = "Option::is_none")]
     pub continue_token: Option<String>,
+}
+
+/// `GET /v1/routes`, when it is not watched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteList {
+    /// Where the list stands; a watch with its token as `since` goes on from there.
+    pub position: Position,
+    /// All units, services first.
+    pub units: Vec<Unit>,
 }
 
 /// `GET /v1/keys/KEY/in-force`.

@@ -165,7 +165,16 @@ impl Answer {
     /// What control said, for people: the problem document's detail with each field that it names.
     pub(crate) fn problem(&self) -> String {
         match serde_json::from_slice::<bellhop_api::Problem>(&self.body) {
-            Ok(problem) => problem.to_string(),
+            Ok(problem) => {
+                let mut text = problem.to_string();
+                for each in &problem.errors {
+                    // some details name the field already
+                    if !problem.detail.contains(&each.detail) {
+                        text.push_str(&format!("\n  {each}"));
+                    }
+                }
+                text
+            }
             Err(_) => format!("control answered {}", self.status),
         }
     }

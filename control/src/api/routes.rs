@@ -10,13 +10,12 @@ use axum::{
 };
 use bellhop_api::{
     Destination, Kind, Problem, ProblemType, RoutingKey,
-    answers::{ExplainedKey, ExplainedRoute, Explanation},
+    answers::{ExplainedKey, ExplainedRoute, Explanation, RouteList},
     watch::{Event, Fallback},
 };
 use bellhop_route::{Keys, Place, Route, Verdict, decide};
 use http::header;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::{
     Api, Failure, Shared, proxies,
@@ -45,13 +44,14 @@ pub(super) async fn routes(
 ) -> Result<Response, Failure> {
     let control = &api.author.control;
     if !query.watch {
+        // first, so that a watch from here on repeats a change rather than missing one
+        let position = control.feed.position();
         let units = control.feed.all();
         let units = units.iter().filter_map(|line| match serde_json::from_slice(line) {
             Ok(Event::Put { unit, .. }) => Some(unit),
             _ => None,
         });
-        let units: Vec<_> = units.collect();
-        let list = json!({ "position": control.feed.position(), "units": units });
+        let list = RouteList { position, units: units.collect() };
         return Ok(Json(list).into_response());
     }
     let asks = match &query.proxy {

@@ -88,10 +88,8 @@ fn report(session: &Session, object: &Manifest, word: &str, dry_run: bool) {
     let dry = if dry_run { " (dry run)" } else { "" };
     output::line(&format!("{} {}{dry}", called(object.kind(), namespace, name), session.paint.bold(word)));
     let conditions = object.status().map_or(&[][..], |status| &status.conditions);
-    for condition in conditions.iter().filter(|c| c.kind != "Ready" && !c.message.is_empty()) {
-        if condition.status == bellhop_api::ConditionStatus::True {
-            output::line(&format!("  {}: {}", condition.kind, condition.message));
-        }
+    for condition in conditions.iter().filter(|condition| !condition.message.is_empty()) {
+        output::line(&format!("  {}: {}", condition.kind, condition.message));
     }
 }
 

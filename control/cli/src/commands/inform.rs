@@ -2,13 +2,13 @@
 
 use bellhop_api::{
     RoutingKey,
-    answers::{ProxyInfo, ProxyList, Version},
+    answers::{ProxyInfo, ProxyList, RouteList, Version},
     watch::{Event, KeyUnit, RouteState, Unit, UnitName},
 };
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use super::Session;
+use super::{Session, objects::encode};
 use crate::{
     args::{Cli, Format},
     exit::Failure,
@@ -80,24 +80,17 @@ fn proxy_row(proxy: &ProxyInfo, wide: bool) -> Vec<String> {
 
 /// Lists the compiled routes, and goes on with changes where `watch` says so.
 pub(super) async fn routes(session: &Session, watch: bool) -> Result<(), Failure> {
-    let mut lines = session.client.lines("/v1/routes?watch=true").await?;
-    let mut listed: Vec<Unit> = Vec::new();
-    let mut synced = false;
+    let list: RouteList = session.client.get("/v1/routes").await?;
+    print_list(session, &list.units)?;
+    if !watch {
+        return Ok(());
+    }
+    let since = encode(&list.position.token);
+    let mut lines = session.client.lines(&format!("/v1/routes?watch=true&since={since}")).await?;
     while let Some(line) = lines.next().await? {
         let event: Event = serde_json::from_slice(&line)
             .map_err(|why| Failure::Refused(format!("control sent a line that is no event: {why}")))?;
-        match event {
-            Event::Put { unit, .. } if !synced => listed.push(unit),
-            Event::Synced(_) if !synced => {
-                synced = true;
-                print_list(session, &listed)?;
-                if !watch {
-                    return Ok(());
-                }
-            }
-            event if synced => print_change(session, &event, &line),
-            _ => {}
-        }
+        print_change(session, &event, &line);
     }
     Err(Failure::Unreachable("control ended the watch".to_owned()))
 }
