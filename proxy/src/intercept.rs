@@ -108,13 +108,13 @@ fn perform(task: Task) -> Result<(), InterceptError> {
     match task {
         Task::Apply(plan, backend) => match chosen(backend)? {
             Backend::Nft => {
-                if iptables::present()? {
+                if iptables::present() {
                     return Err(InterceptError::OtherBackend("iptables"));
                 }
                 nft::apply(&plan)?;
             }
             Backend::Iptables => {
-                if nft::present()? {
+                if nft::present() {
                     return Err(InterceptError::OtherBackend("nft"));
                 }
                 iptables::apply(&plan)?;
@@ -128,7 +128,7 @@ fn perform(task: Task) -> Result<(), InterceptError> {
             io::stdout().write_all(text.as_bytes())?;
         }
         Task::Undo(backend) => {
-            if backend != Some(Backend::Iptables) && nft::present()? {
+            if backend != Some(Backend::Iptables) && nft::present() {
                 nft::undo()?;
             }
             if backend != Some(Backend::Nft) {

@@ -12,6 +12,11 @@ const INBOUND: &str = "BELLHOP_INBOUND";
 const JUMPS: [(&str, &str); 2] =
     [("OUTPUT", "-p tcp -j BELLHOP_OUTPUT"), ("PREROUTING", "-p tcp -j BELLHOP_INBOUND")];
 
+/// Marks what of iptables-nft's own furniture (base chains, the table) was not there before, so that `--undo` can leave
+/// things as they were. The kernel keeps it, beside the rules that it is about.
+const MADE: &str = "bellhop-made:";
+const TABLE: &str = "table";
+
 /// Waits for whoever else is writing rules.
 const WAIT: &str = "--wait=10";
 
@@ -36,6 +41,14 @@ impl Family {
             Self::V6 => "ip6tables-restore",
         }
     }
+
+    /// The family's nat table, as nft names it.
+    fn table(self) -> [&'static str; 3] {
+        match self {
+            Self::V4 => ["table", "ip", "nat"],
+            Self::V6 => ["table", "ip6", "nat"],
+        }
+    }
 }
 
 /// The families that this host has. A kernel without IPv6 has nothing there to lead anywhere; one that has it and no
@@ -50,15 +63,35 @@ fn families() -> Vec<Family> {
 struct Present {
     jumps: Vec<(&'static str, &'static str)>,
     chains: Vec<&'static str>,
+    /// What is there only because an earlier run, or this one, needs it.
+    made: Vec<&'static str>,
+    /// Of these, base chains in which nothing but our jump stands.
+    bare: Vec<&'static str>,
 }
 
 impl Present {
     fn read(saved: &str) -> Self {
         let has_line = |line: &str| saved.lines().any(|saved| saved == line);
         let has_chain = |chain: &str| saved.lines().any(|saved| saved.starts_with(&format!(":{chain} ")));
+        let made = saved.lines().find_map(|line| line.split_once(MADE)).map_or("", |(_, made)| made);
+        let made = made.split(['"', ' ']).next().unwrap_or_default();
+        let made = [TABLE, "OUTPUT", "PREROUTING"]
+            .into_iter()
+            .filter(|one| made.split(',').any(|part| part == *one));
+        let made: Vec<_> = made.collect();
+        let foreign = |chain: &str| {
+            let rule = format!("-A {chain} ");
+            saved
+                .lines()
+                .any(|line| line.starts_with(&rule) && !line.ends_with(OUTPUT) && !line.ends_with(INBOUND))
+        };
+        let accepts = |chain: &str| saved.lines().any(|line| line.starts_with(&format!(":{chain} ACCEPT")));
+        let bare = made.iter().copied().filter(|chain| *chain != TABLE && accepts(chain) && !foreign(chain));
         Self {
             jumps: JUMPS.into_iter().filter(|(from, rule)| has_line(&format!("-A {from} {rule}"))).collect(),
             chains: [OUTPUT, INBOUND].into_iter().filter(|chain| has_chain(chain)).collect(),
+            bare: bare.collect(),
+            made,
         }
     }
 
@@ -67,14 +100,27 @@ impl Present {
     }
 }
 
-/// Whether anything of ours is there, in either family.
-pub(super) fn present() -> Result<bool, ToolError> {
-    for family in families() {
-        if tool::exists(family.save()) && !saved(family)?.is_empty() {
-            return Ok(true);
-        }
+/// What iptables-nft is about to make for itself. Of iptables-legacy the kernel has it all once it is looked at, and
+/// where there is no nft nobody can tell.
+fn about_to_make(family: Family) -> Vec<&'static str> {
+    let nft = tool::exists("nft")
+        && tool::run(family.restore(), &["--version"], "").is_ok_and(|version| version.contains("nf_tables"));
+    if !nft {
+        return Vec::new();
     }
-    Ok(false)
+    let [_, kind, name] = family.table();
+    match tool::run("nft", &["list", "table", kind, name], "") {
+        Ok(listed) => {
+            let there = |chain: &&str| !listed.lines().any(|line| line.trim() == format!("chain {chain} {{"));
+            ["OUTPUT", "PREROUTING"].into_iter().filter(there).collect()
+        }
+        Err(_) => vec![TABLE, "OUTPUT", "PREROUTING"],
+    }
+}
+
+/// Whether anything of ours is there, in either family. A tool that cannot tell has written nothing either.
+pub(super) fn present() -> bool {
+    families().into_iter().any(|family| saved(family).is_ok_and(|present| !present.is_empty()))
 }
 
 fn saved(family: Family) -> Result<Present, ToolError> {
@@ -86,7 +132,13 @@ fn saved(family: Family) -> Result<Present, ToolError> {
 pub(super) fn apply(plan: &Plan) -> Result<(), ToolError> {
     let mut written = Vec::new();
     for family in families() {
-        written.push((family, rules(plan, family, &saved(family)?)));
+        // Before anything looks at the table: a look can make it.
+        let making = about_to_make(family);
+        let mut present = saved(family)?;
+        if present.is_empty() {
+            present.made = making;
+        }
+        written.push((family, rules(plan, family, &present)));
     }
     for (family, rules) in &written {
         tool::run(family.restore(), &["--test", "--noflush", WAIT], rules)?;
@@ -103,9 +155,23 @@ pub(super) fn undo() -> Result<(), ToolError> {
         let present = saved(family)?;
         if !present.is_empty() {
             tool::run(family.restore(), &["--noflush", WAIT], &removal(&present))?;
+            remove_bare_table(family, &present);
         }
     }
     Ok(())
+}
+
+/// The table itself, where an earlier run made it and nothing is in it any more. iptables cannot, nft refuses where it
+/// is in use; a table without chains does nothing, so that failing is no fault.
+fn remove_bare_table(family: Family, present: &Present) {
+    let [table, kind, name] = family.table();
+    if !present.made.contains(&TABLE) {
+        return;
+    }
+    let listed = tool::run("nft", &["list", table, kind, name], "").unwrap_or_default();
+    if !listed.contains("chain ") {
+        let _ = tool::run("nft", &["delete", table, kind, name], "");
+    }
 }
 
 /// What [`apply`] hands to the tools of a host that has no rules yet.
@@ -136,7 +202,11 @@ fn rules(plan: &Plan, family: Family, present: &Present) -> String {
         rule(OUTPUT, &format!("-p tcp --dport {} -j RETURN", ports.with_colon()));
     }
     rule(OUTPUT, &format!("-p tcp -j REDIRECT --to-ports {}", plan.outbound_port));
-    rule(INBOUND, "-i lo -j RETURN");
+    let made = match present.made.join(",") {
+        made if made.is_empty() => made,
+        made => format!(" -m comment --comment {MADE}{made}"),
+    };
+    rule(INBOUND, &format!("-i lo{made} -j RETURN"));
     for ports in &plan.inbound_ports {
         let (ports, to) = (ports.with_colon(), plan.inbound_port);
         let text = format!("-p tcp -m addrtype --dst-type LOCAL --dport {ports} -j REDIRECT --to-ports {to}");
@@ -158,7 +228,7 @@ fn removal(present: &Present) -> String {
     for (from, rule) in &present.jumps {
         let _ = writeln!(out, "-D {from} {rule}");
     }
-    for chain in &present.chains {
+    for chain in present.chains.iter().chain(&present.bare) {
         let _ = writeln!(out, "-X {chain}");
     }
     out.push_str("COMMIT\n");
