@@ -66,6 +66,8 @@ impl Bellhop {
             ("--control", format!("http://{}", self.control_address)),
             ("--admin", admin.to_string()),
             ("--workers", "1".to_owned()),
+            // No peer logs requests either; README.md tells what the log costs.
+            ("--access-log", "off".to_owned()),
         ];
         let mut args: Vec<OsString> =
             args.into_iter().flat_map(|(flag, value)| [flag.into(), value.into()]).collect();
