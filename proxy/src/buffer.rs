@@ -1,7 +1,8 @@
 //! Read buffers, and the worker's store of those that nobody needs just now.
 //!
 //! A connection takes storage when a read is tried, and gives it back when nothing came, or when all that came was passed
-//! on: an idle connection holds none.
+//! on: an idle connection holds none. What has to be kept while its answer is awaited moves to storage of its own size,
+//! so that a worker reads into the same few buffers however many requests are in flight, and finds them in its caches.
 
 use std::{
     cell::RefCell,
@@ -17,6 +18,8 @@ use tokio::{
 
 /// A head with its first body bytes nearly always fits; a body keeps the kernel's copy cheap.
 const SIZE: usize = 16 * 1024;
+/// Up to so many bytes are worth a copy to have the buffer back.
+const SMALL: usize = 4 * 1024;
 /// Buffers that a worker keeps for the next burst; more are given back to the allocator.
 const MAX_KEPT: usize = 64;
 
@@ -81,6 +84,16 @@ impl Buffer {
         }
     }
 
+    /// Keeps little in as little storage as it needs.
+    #[inline]
+    pub(crate) fn compact(&mut self, to: &Buffers) {
+        if self.storage.len() == SIZE && self.len() <= SMALL {
+            let kept = self.bytes().to_vec();
+            to.give_back(std::mem::replace(&mut self.storage, kept));
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+    }
+
     /// Adds bytes that were read elsewhere.
     pub(crate) fn extend(&mut self, bytes: &[u8], from: &Buffers) {
         self.make_room(bytes.len(), from);
@@ -132,13 +145,26 @@ impl Buffer {
         if self.storage.len() - self.end >= count {
             return;
         }
-        if self.start > 0 {
+        if self.storage.len() < SIZE {
+            self.unpack(from.take());
+        } else if self.start > 0 {
             self.storage.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
         if self.storage.len() - self.end < count {
             let size = (self.storage.len() * 2).max((self.end + count).next_multiple_of(SIZE));
             self.storage.resize(size, 0);
+        }
+    }
+
+    /// The other way round of [`Buffer::compact`].
+    #[cold]
+    fn unpack(&mut self, storage: Vec<u8>) {
+        let packed = std::mem::replace(&mut self.storage, storage);
+        let bytes = packed.get(self.start..self.end).unwrap_or_default();
+        if let Some(room) = self.storage.get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+            (self.start, self.end) = (0, bytes.len());
         }
     }
 }
@@ -159,6 +185,22 @@ mod tests {
         let mut other = Buffer::default();
         other.extend(b"two", &store);
         assert_eq!(other.bytes().as_ptr(), place);
+    }
+
+    #[test]
+    fn little_that_is_kept_gives_its_storage_back_and_takes_more_again() {
+        let store = Buffers::default();
+        let mut buffer = Buffer::default();
+        buffer.extend(b"-head", &store);
+        buffer.consume(1);
+        buffer.compact(&store);
+        assert_eq!((buffer.bytes(), buffer.storage.len()), (&b"head"[..], 4));
+        assert_eq!(store.0.borrow().len(), 1);
+        buffer.extend(b" and more", &store);
+        assert_eq!((buffer.bytes(), buffer.storage.len()), (&b"head and more"[..], SIZE));
+        buffer.extend(&[0; SMALL], &store);
+        buffer.compact(&store);
+        assert_eq!(buffer.storage.len(), SIZE, "much is not copied");
     }
 
     #[test]

@@ -201,7 +201,11 @@ impl Relay {
             self.release_request(wires.input);
             wires.input.release(wires.buffers);
         }
+        wires.input.compact(wires.buffers);
         while wires.input.has_room() {
+            if wires.client.poll_read_ready(cx).is_pending() {
+                return Ok(());
+            }
             match wires.input.poll_fill(cx, wires.client, wires.buffers) {
                 Poll::Ready(Ok(0)) => {
                     self.client_ended = true;
