@@ -71,13 +71,14 @@ pub(crate) async fn opaque(client: &Client, from: Detected) {
 /// are closed then.
 ///
 /// # Cancel safety
-/// Dropping it closes both sockets.
+/// Dropping it resets both sockets.
 pub(crate) async fn run(client: &Client, ends: Ends, what: Tunnel) -> Carried {
     let shared = &client.worker.shared;
     let _open = client.worker.telemetry.tunnel(what);
     // However long it is quiet: its own time-out, or the drain's deadline, ends it.
     client.activity.begin();
     let Ends { client: near, to_server, server: far, to_client } = ends;
+    let cut = Cut { near: &near, far: &far, whole: Cell::new(false) };
     let moved = Cell::new(Instant::now());
     let up = Direction::new(&near, &far, &moved, &shared.counters.tunnelled_up);
     let down = Direction::new(&far, &near, &moved, &shared.counters.tunnelled_down);
@@ -91,11 +92,25 @@ pub(crate) async fn run(client: &Client, ends: Ends, what: Tunnel) -> Carried {
             Err(io::ErrorKind::TimedOut.into())
         }
     };
-    if ended.is_err() {
-        reset(&near);
-        reset(&far);
-    }
+    cut.whole.set(ended.is_ok());
     Carried { up: up.carried.get(), down: down.carried.get() }
+}
+
+/// Resets both ends of a tunnel that did not come to its own: one was reset, it was idle too long, the drain's deadline
+/// cut it. A stream that was cut must not look whole.
+struct Cut<'a> {
+    near: &'a TcpStream,
+    far: &'a TcpStream,
+    whole: Cell<bool>,
+}
+
+impl Drop for Cut<'_> {
+    fn drop(&mut self) {
+        if !self.whole.get() {
+            reset(self.near);
+            reset(self.far);
+        }
+    }
 }
 
 /// Makes the coming close of a socket a reset.

@@ -74,6 +74,9 @@ impl Default for Routing {
 impl Flags {
     pub(super) fn resolve(self, faults: &mut Faults) -> Routing {
         let carriers: Vec<String> = self.carriers.into_iter().filter(|carrier| !carrier.is_empty()).collect();
+        for carrier in &carriers {
+            faults.explained::<bellhop_route::Carrier>("carriers", Some(carrier));
+        }
         Routing {
             control: control_url(self.control, faults),
             proxy_id: proxy_id(self.proxy_id, faults),

@@ -68,7 +68,7 @@ fn all_faults_are_told_at_once_each_with_flag_value_and_what_is_allowed() {
     let told = faults(
         "--listen here --upstream route --workers 0 --drain-timeout 30 --max-headers many --max-uri-bytes 1GiB \
          --admin 10.0.0.1:1 --proxy-status loud --access-log some --inbound-ports 0,http --allow-from ten \
-         --max-header-bytes 1KB --intercepted=maybe --log-level chatty --max-connections 0",
+         --max-header-bytes 1KB --intercepted=maybe --log-level chatty --max-connections 0 --carriers baggage,pigeon",
     );
     for (flag, value, allowed) in [
         ("listen", "here", "IP:PORT"),
@@ -87,11 +87,12 @@ fn all_faults_are_told_at_once_each_with_flag_value_and_what_is_allowed() {
         ("intercepted", "maybe", "true, false"),
         ("log-level", "chatty", "debug"),
         ("max-connections", "0", "1 to 1000000"),
+        ("carriers", "pigeon", "baggage"),
     ] {
         let line = told.lines().find(|line| line.starts_with(&format!("--{flag} {value:?}: ")));
         assert!(line.is_some_and(|line| line.contains(allowed)), "--{flag} {value:?}: {told}");
     }
-    assert_eq!(told.lines().count(), 16, "{told}");
+    assert_eq!(told.lines().count(), 17, "{told}");
 }
 
 #[test]

@@ -55,6 +55,8 @@ enum Wait {
     Listeners(Option<Duration>),
     /// No place is free, or accepting rests.
     Bell(Option<Duration>),
+    /// The proxy drains and holds nobody: only who waits in a queue keeps it.
+    LastCall,
     /// The proxy has ended.
     End,
 }
@@ -88,6 +90,13 @@ impl Acceptor {
                     }
                 }
                 Wait::Bell(time) => drop(self.wait(false, time)?),
+                Wait::LastCall => {
+                    let ready = self.wait(true, Some(Duration::ZERO))?;
+                    if ready.is_empty() {
+                        return Ok(());
+                    }
+                    ready.into_iter().for_each(|listener| self.accept_from(listener));
+                }
                 Wait::End => return Ok(()),
             }
         }
@@ -105,9 +114,12 @@ impl Acceptor {
         if draining {
             let since = self.draining_since.get_or_insert_with(Instant::now);
             left = shared.config.process.drain_timeout.checked_sub(since.elapsed());
-            if shared.places.held() == 0 || left.is_none() {
+            if left.is_none() {
                 (0..shared.places.held()).for_each(|_| shared.counters.count(Event::DrainCut));
                 return Wait::End;
+            }
+            if shared.places.held() == 0 {
+                return Wait::LastCall;
             }
         }
         if let Some(rest) = self.rests_until.map(|until| until.saturating_duration_since(Instant::now())) {
