@@ -80,5 +80,7 @@ impl Shared {
 
 /// The configuration has checked them.
 fn carriers(config: &Config) -> Carriers {
+    let limits = &config.limits;
     Carriers::new(config.routing.carriers.iter().filter_map(|carrier| carrier.parse().ok()))
+        .with_limits(limits.max_baggage_bytes, limits.max_baggage_members)
 }

@@ -141,6 +141,14 @@ impl fmt::Display for Carrier {
 #[derive(Debug, Clone)]
 pub struct Carriers {
     list: Box<[Ready]>,
+    limits: Limits,
+}
+
+/// How much of one carrier is examined, over all its values together.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    bytes: usize,
+    members: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -173,7 +181,15 @@ impl Carriers {
     /// Carriers that are looked at in this order.
     pub fn new(carriers: impl IntoIterator<Item = Carrier>) -> Self {
         let ready = |carrier: Carrier| Ready { reader: carrier.reader(), carrier };
-        Self { list: carriers.into_iter().map(ready).collect() }
+        let limits = Limits { bytes: Self::MAX_BYTES, members: Self::MAX_MEMBERS };
+        Self { list: carriers.into_iter().map(ready).collect(), limits }
+    }
+
+    /// The same carriers, of which other numbers of bytes and members than [`MAX_BYTES`](Self::MAX_BYTES) and
+    /// [`MAX_MEMBERS`](Self::MAX_MEMBERS) are examined.
+    #[must_use]
+    pub fn with_limits(self, bytes: usize, members: usize) -> Self {
+        Self { limits: Limits { bytes, members }, ..self }
     }
 
     /// The carriers, in order.
@@ -196,9 +212,11 @@ impl Carriers {
         let mut keys = Keys::default();
         for ready in &self.list {
             match &ready.reader {
-                Reader::Members { field, members } => members.read(head.values(field), &mut keys),
-                Reader::Field { field } => plain::read_fields(head.values(field), &mut keys),
-                Reader::Query { name } => plain::read_query(head.query(), name, &mut keys),
+                Reader::Members { field, members } => {
+                    members.read(head.values(field), self.limits, &mut keys)
+                }
+                Reader::Field { field } => plain::read_fields(head.values(field), self.limits, &mut keys),
+                Reader::Query { name } => plain::read_query(head.query(), name, self.limits, &mut keys),
             }
         }
         keys

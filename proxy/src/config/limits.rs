@@ -38,9 +38,6 @@ pub(super) struct Flags {
     /// Time for one connection to a sandbox endpoint, tried twice, since a lost SYN is repeated after 1 s [default: 1s]
     #[arg(long, env = "BELLHOP_CONNECT_TIMEOUT", hide_env_values = true, value_name = "TIME")]
     connect_timeout: Option<String>,
-    /// Time for a whole request, `none` for no end: streams may last [default: none]
-    #[arg(long, env = "BELLHOP_REQUEST_TIMEOUT", hide_env_values = true, value_name = "TIME|none")]
-    request_timeout: Option<String>,
     /// A connection on which nothing moves for this long is closed; peers that vanished leave theirs open [default: 1h]
     #[arg(long, env = "BELLHOP_IDLE_TIMEOUT", hide_env_values = true, value_name = "TIME")]
     idle_timeout: Option<String>,
@@ -80,9 +77,6 @@ pub struct Limits {
     /// Time for one connection to a sandbox endpoint.
     #[serde(serialize_with = "in_words")]
     pub connect_timeout: Duration,
-    /// Time for a whole request; none for no end.
-    #[serde(serialize_with = "maybe_in_words")]
-    pub request_timeout: Option<Duration>,
     /// Time without a byte after which a connection is closed.
     #[serde(serialize_with = "in_words")]
     pub idle_timeout: Duration,
@@ -122,8 +116,6 @@ impl Flags {
             stream_window: narrow(stream_window.unwrap_or(64 * KIB)),
             connection_window: narrow(connection_window.unwrap_or(MIB)),
             connect_timeout: typed.time("connect-timeout", self.connect_timeout).unwrap_or(SECOND),
-            request_timeout: typed
-                .time("request-timeout", self.request_timeout.filter(|time| time != "none")),
             idle_timeout: typed.time("idle-timeout", self.idle_timeout).unwrap_or(3600 * SECOND),
             max_connections: typed.count("max-connections", self.max_connections, 1..=1_000_000),
             max_idle_upstreams: max_idle_upstreams.unwrap_or(16),
@@ -210,11 +202,4 @@ fn narrow(value: usize) -> u32 {
 
 pub(super) fn in_words<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&humantime::format_duration(*time))
-}
-
-fn maybe_in_words<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => in_words(time, to),
-        None => to.serialize_none(),
-    }
 }

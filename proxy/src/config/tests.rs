@@ -20,7 +20,7 @@ fn defaults_are_those_of_the_design() {
         (limits.max_concurrent_streams, limits.stream_window, limits.connection_window),
         (100, 65_536, 1_048_576)
     );
-    assert_eq!((limits.connect_timeout, limits.request_timeout), (Duration::from_secs(1), None));
+    assert_eq!(limits.connect_timeout, Duration::from_secs(1));
     assert_eq!((limits.idle_timeout, limits.max_connections), (Duration::from_secs(3600), None));
     assert_eq!((limits.max_baggage_bytes, limits.max_baggage_members), (8192, 64));
     assert_eq!(config.process.drain_timeout, Duration::from_secs(30));
@@ -129,15 +129,12 @@ fn outbound_and_explicit_listeners_stay_on_loopback_unless_callers_are_named() {
 fn values_are_read_with_their_units() {
     let config = config(
         "--max-header-bytes 32KiB --max-uri-bytes 2048 --connection-window 2MiB --header-timeout 500ms \
-         --request-timeout none --idle-timeout 2h --proxy-status reason --access-log all --admin unix:/run/b.sock",
+         --idle-timeout 2h --proxy-status reason --access-log all --admin unix:/run/b.sock",
     );
     assert_eq!((config.limits.max_header_bytes, config.limits.max_uri_bytes), (32_768, 2048));
     assert_eq!(config.limits.connection_window, 2_097_152);
     assert_eq!(config.limits.header_timeout, Duration::from_millis(500));
-    assert_eq!(
-        (config.limits.request_timeout, config.limits.idle_timeout),
-        (None, Duration::from_secs(7200))
-    );
+    assert_eq!(config.limits.idle_timeout, Duration::from_secs(7200));
     assert_eq!(
         (config.telemetry.proxy_status, config.telemetry.access_log),
         (ProxyStatus::Reason, AccessLog::All)

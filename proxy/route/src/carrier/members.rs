@@ -8,7 +8,7 @@ use std::iter;
 
 use memchr::{memchr, memchr_iter, memmem::Finder};
 
-use super::{Carriers, list};
+use super::{Limits, list};
 use crate::{KeyText, Keys};
 
 /// What a member's value is made of.
@@ -29,6 +29,7 @@ pub(super) struct Members {
 
 /// What is left of the limits, and what the values before this one end with.
 struct Progress {
+    limits: Limits,
     bytes: usize,
     members: usize,
     /// The last member that was not empty is the one sought, and nothing stands behind it yet.
@@ -42,13 +43,17 @@ impl Members {
 
     /// Reads several values as if they were one, joined by commas (RFC 9110 §5.3).
     #[inline]
-    pub(super) fn read<'v>(&self, mut values: impl Iterator<Item = &'v [u8]>, keys: &mut Keys) {
+    pub(super) fn read<'v>(
+        &self,
+        mut values: impl Iterator<Item = &'v [u8]>,
+        limits: Limits,
+        keys: &mut Keys,
+    ) {
         let Some(first) = values.next() else { return };
         let second = values.next();
-        let mut progress =
-            Progress { bytes: Carriers::MAX_BYTES, members: Carriers::MAX_MEMBERS, behind: false };
+        let mut progress = Progress { limits, bytes: limits.bytes, members: limits.members, behind: false };
         // A value shorter than this cannot reach a limit by itself: no need to count.
-        if second.is_none() && first.len() < Carriers::MAX_MEMBERS {
+        if second.is_none() && first.len() < limits.members.min(limits.bytes) {
             return self.read_value(first, &mut progress, keys);
         }
         for value in iter::once(first).chain(second).chain(values) {
@@ -133,7 +138,7 @@ impl Members {
 impl Progress {
     /// The part of the next value that the limits let in, ending where a member does; `None` where nothing is left.
     fn admit<'v>(&mut self, value: &'v [u8]) -> Option<&'v [u8]> {
-        if self.bytes < Carriers::MAX_BYTES || self.members < Carriers::MAX_MEMBERS {
+        if self.bytes < self.limits.bytes || self.members < self.limits.members {
             self.bytes = self.bytes.checked_sub(1)?; // the comma that joins
         }
         let mut admitted = value;

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use memchr::memchr;
 
-use super::{Carriers, list};
+use super::{Limits, list};
 use crate::Keys;
 
 /// Reads fields that hold nothing but keys. A value that the limit does not let in whole is not read.
-pub(super) fn read_fields<'v>(values: impl Iterator<Item = &'v [u8]>, keys: &mut Keys) {
-    let mut left = Carriers::MAX_BYTES;
+pub(super) fn read_fields<'v>(values: impl Iterator<Item = &'v [u8]>, limits: Limits, keys: &mut Keys) {
+    let mut left = limits.bytes;
     for value in values {
         match left.checked_sub(value.len()) {
             Some(still) => left = still,
@@ -20,11 +20,11 @@ pub(super) fn read_fields<'v>(values: impl Iterator<Item = &'v [u8]>, keys: &mut
 }
 
 /// Reads the parameters called `name` of a query, in which `+` is a space.
-pub(super) fn read_query(query: Option<&[u8]>, name: &str, keys: &mut Keys) {
+pub(super) fn read_query(query: Option<&[u8]>, name: &str, limits: Limits, keys: &mut Keys) {
     let Some(mut query) = query else { return };
-    if query.len() > Carriers::MAX_BYTES {
+    if query.len() > limits.bytes {
         keys.over_limit = true;
-        let within = query.get(..=Carriers::MAX_BYTES).unwrap_or_default();
+        let within = query.get(..=limits.bytes).unwrap_or_default();
         let end = memchr::memrchr(b'&', within).unwrap_or(0);
         query = query.get(..end).unwrap_or_default();
     }

@@ -233,3 +233,14 @@ fn a_carrier_reads_back_as_it_is_written_and_a_wrong_one_says_what_is_allowed() 
         ["baggage", "ot-baggage-routing-key", "x-route"]
     );
 }
+
+#[test]
+fn other_limits_hold_where_they_are_set() {
+    let few = Carriers::default().with_limits(64, 2);
+    let shown = |value: &str| few.read(&[("baggage", value)][..]).over_limit;
+    assert!(!shown("a=1,routing-key=b"));
+    assert!(shown("a=1,b=2,routing-key=c"));
+    let long = format!("a={},routing-key=b", "x".repeat(60));
+    assert!(shown(&long));
+    assert!(!few.with_limits(100, 2).read(&[("baggage", long.as_str())][..]).over_limit);
+}
