@@ -110,6 +110,10 @@ impl<'a> Attempts<'a> {
     /// The decision was to refuse, or no endpoint is left.
     #[inline]
     pub(crate) fn next(&mut self) -> Result<Attempt, RequestError> {
+        if let Verdict::Sandbox(route) = &self.decision.verdict {
+            // No name among its endpoints resolves yet: there is nothing to try before the fallback.
+            self.fell_back |= route.fallback && route.endpoints.is_empty();
+        }
         let target = match &self.decision.verdict {
             Verdict::Refused(reason) => {
                 return Err(RequestError::upstream(Side::Sandbox, ErrorKind::Refused(*reason), None));
