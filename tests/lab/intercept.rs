@@ -1,6 +1,9 @@
 //! The packet filters that `bellhop-proxy intercept` writes: row F18.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use bellhop_e2e::{Host, Network, TestApp, TestProxy, User, client, paths, proxy::intercept, wait};
@@ -93,11 +96,14 @@ fn interrupted() -> Result<()> {
     let network = Network::with_hosts(&["host"])?;
     let host = network.host("host");
     let before = rules(host)?;
+    let from = Instant::now();
     intercept(host, &[PORT], &["--backend", "nft"])?;
+    let whole = from.elapsed();
     let after = rules(host)?;
     let program = paths::program("bellhop-proxy")?;
     let (mut none, mut all) = (0, 0);
-    for round in 0..40_u32 {
+    const ROUNDS: u32 = 40;
+    for round in 0..ROUNDS {
         intercept(host, &[PORT], &["--backend", "nft", "--undo"])?;
         same(&rules(host)?, &before)?;
         let user = User::Proxy.id().to_string();
@@ -112,7 +118,8 @@ fn interrupted() -> Result<()> {
             &user,
         ]);
         let mut child = command.args(["--inbound-ports", &PORT.to_string(), "--backend", "nft"]).spawn()?;
-        thread::sleep(Duration::from_micros(500) * round);
+        // From before its beginning to after its end.
+        thread::sleep(whole * 2 / ROUNDS * round);
         let _ = child.kill();
         child.wait()?;
         // A tool that it started may still be at work.

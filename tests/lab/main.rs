@@ -14,6 +14,7 @@ mod connections;
 mod control_plane;
 mod drain;
 mod endpoints;
+mod input;
 mod intercept;
 mod load;
 mod network;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
     trials.extend(connections::trials());
     trials.extend(control_plane::trials());
     trials.extend(drain::trials());
+    trials.extend(input::trials());
     trials.extend(intercept::trials());
     trials.extend(services::trials(&fixture));
     if let Err(why) = bellhop_e2e::net::allowed() {
