@@ -78,15 +78,17 @@ impl Author {
             let resolved = self.resolve(name, make).await?;
             let _one_at_a_time = self.control.writing.lock().await;
             let (stored, writes, preview, created) = self.prepare(name, make, how, &resolved)?;
-            let unchanged = writes.is_empty();
-            if how.dry_run || unchanged {
+            if how.dry_run {
                 let object = preview.held.map_or(stored.object, |held| held.manifest());
                 return Ok(Written { object, created });
             }
-            match self.commit(writes).await {
-                Ok(()) => {}
-                Err(StoreError::Changed(_)) if tries < TRIES => continue,
-                Err(error) => return Err(store_problem(&error)),
+            // nothing to write where nothing would change
+            if !writes.is_empty() {
+                match self.commit(writes).await {
+                    Ok(()) => {}
+                    Err(StoreError::Changed(_)) if tries < TRIES => continue,
+                    Err(error) => return Err(store_problem(&error)),
+                }
             }
             let object = self.control.world().get(name).map_or(stored.object, |held| held.manifest());
             return Ok(Written { object, created });
@@ -415,11 +417,14 @@ fn conflicts(
         .iter()
         .filter(|each| before.is_none_or(|before| !before.disagreements.contains(each)));
     let mut problem =
-        Problem::new(ProblemType::Conflict, "members of the group override one destination differently");
-    if let SandboxGroup(group) = object {
-        let field = if group.spec.sandboxes.is_empty() { "spec.selector" } else { "spec.sandboxes" };
-        problem = new.fold(problem, |problem, each| problem.at(field, None, disagreement(each)));
-    }
+        Problem::new(ProblemType::Conflict, "two overrides differ for one destination or one address");
+    let field = match object {
+        Service(_) => return Ok(()),
+        Sandbox(_) => "spec.overrides",
+        SandboxGroup(group) if group.spec.sandboxes.is_empty() => "spec.selector",
+        SandboxGroup(_) => "spec.sandboxes",
+    };
+    problem = new.fold(problem, |problem, each| problem.at(field, None, disagreement(each)));
     if problem.errors.is_empty() { Ok(()) } else { Err(problem) }
 }
 

@@ -30,8 +30,6 @@ const LOG_LINES: usize = 65_536;
 const LOG_BYTES: usize = 32 << 20;
 /// Lists are sent in pieces of about this size.
 const PIECE_BYTES: usize = 64 << 10;
-/// A list is made anew once the log has grown this much behind it.
-const SNAPSHOT_LINES: u64 = 1_024;
 /// Table digests remembered, to recognise what a proxy holds that is a little behind.
 const DIGESTS: usize = 4_096;
 
@@ -167,13 +165,9 @@ impl Feed {
         (ours && inner.index_after(token.at).is_some()).then_some(token.at)
     }
 
-    /// A list to begin with; not older than `least`.
-    pub(crate) fn snapshot(&self, least: Sequence) -> Arc<Snapshot> {
-        let fresh = |inner: &Inner| {
-            let held = inner.snapshot.clone()?;
-            let near = inner.token.at - held.at <= SNAPSHOT_LINES && inner.index_after(held.at).is_some();
-            (held.at >= least && near).then_some(held)
-        };
+    /// A list to begin with: made once for all who come before the next change.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        let fresh = |inner: &Inner| inner.snapshot.clone().filter(|held| held.at == inner.token.at);
         if let Some(held) = fresh(&self.read()) {
             return held;
         }

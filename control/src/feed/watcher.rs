@@ -65,7 +65,7 @@ pub(crate) fn watch(
     let (list, at) = match resumed {
         Some(at) => (None, at),
         None => {
-            let list = feed.snapshot(claimed(options.since.as_deref()));
+            let list = feed.snapshot();
             let at = list.at;
             (Some((list, 0)), at)
         }
@@ -86,11 +86,6 @@ pub(crate) fn watch(
         let next = watcher.next().await?;
         Some((Ok(next), watcher))
     })
-}
-
-/// The least place that a list must have so that a reader with this token never goes back.
-fn claimed(since: Option<&str>) -> Sequence {
-    since.and_then(|since| since.parse::<super::Token>().ok()).map_or(0, |token| token.at)
 }
 
 impl Watcher {
