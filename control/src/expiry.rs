@@ -137,3 +137,6 @@ fn write(name: &ObjectName, held: &Held, fate: &Fate) -> Write {
     tracing::info!(object = %crate::record::describe(name), forgotten = value.is_none(), "time is over");
     Write { name: object_record(name), expect: version.map_or(Expect::Any, Expect::At), value }
 }
+
+#[cfg(test)]
+mod tests;

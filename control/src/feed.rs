@@ -30,8 +30,6 @@ const LOG_LINES: usize = 65_536;
 const LOG_BYTES: usize = 32 << 20;
 /// Lists are sent in pieces of about this size.
 const PIECE_BYTES: usize = 64 << 10;
-/// Table digests remembered, to recognise what a proxy holds that is a little behind.
-const DIGESTS: usize = 4_096;
 
 /// See the module.
 #[derive(Debug)]
@@ -49,6 +47,7 @@ struct Inner {
     table_digest: u64,
     log: VecDeque<Bytes>,
     log_bytes: usize,
+    keeps: usize,
     digests: VecDeque<u64>,
     digest_at: HashMap<u64, Sequence>,
     snapshot: Option<Arc<Snapshot>>,
@@ -88,6 +87,11 @@ pub(crate) enum Lines {
 impl Feed {
     /// An empty feed of one store epoch; `replica` names this process.
     pub(crate) fn new(epoch: &str, replica: &str) -> Self {
+        Self::keeping(epoch, replica, LOG_LINES)
+    }
+
+    /// One that keeps `lines` lines for those who are behind.
+    fn keeping(epoch: &str, replica: &str, lines: usize) -> Self {
         let inner = Inner {
             token: Token { epoch: epoch.into(), replica: replica.into(), at: 0 },
             revision: 0,
@@ -96,6 +100,7 @@ impl Feed {
             table_digest: 0,
             log: VecDeque::new(),
             log_bytes: 0,
+            keeps: lines,
             digests: VecDeque::from([0]),
             digest_at: HashMap::from([(0, 0)]),
             snapshot: None,
@@ -255,7 +260,7 @@ impl Inner {
     fn append(&mut self, line: Bytes) {
         self.log_bytes += line.len();
         self.log.push_back(line);
-        while self.log.len() > LOG_LINES || self.log_bytes > LOG_BYTES {
+        while self.log.len() > self.keeps || self.log_bytes > LOG_BYTES {
             self.log_bytes -= self.log.pop_front().map_or(0, |line| line.len());
         }
     }
@@ -265,7 +270,8 @@ impl Inner {
         if self.digest_at.insert(digest, at).is_none() {
             self.digests.push_back(digest);
         }
-        if self.digests.len() > DIGESTS {
+        // what a proxy holds that is too far behind for the log need not be recognised either
+        if self.digests.len() > self.keeps {
             match self.digests.pop_front() {
                 // the newest table is never forgotten
                 Some(oldest) if oldest == digest => self.digests.push_back(oldest),

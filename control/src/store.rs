@@ -9,6 +9,8 @@ use bytes::Bytes;
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
 mod embedded;
+#[cfg(test)]
+pub(crate) mod fake;
 mod life;
 
 pub use embedded::{Embedded, OpenError};

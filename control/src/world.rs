@@ -265,8 +265,9 @@ impl World {
                 }
                 touched.objects.insert(name.clone());
                 if name.kind == Kind::Service {
-                    // whom it permits may have changed
-                    let foreign = |user: &&ObjectName| user.name.namespace != name.name.namespace;
+                    // whom it permits may have changed; its own namespace only cares whether it is there
+                    let appears = old.is_none() || stored.is_none();
+                    let foreign = |user: &&ObjectName| appears || user.name.namespace != name.name.namespace;
                     let users = self.users.get(&name.name).into_iter().flatten();
                     touched.objects.extend(users.filter(foreign).cloned());
                 }

@@ -1,1 +1,81 @@
+use std::{pin::pin, time::Duration};
 
+use bellhop_api::watch::{RouteState, RouteUnit};
+use futures_util::{Stream, StreamExt};
+
+use super::*;
+
+fn unit(key: &str, port: u16) -> Unit {
+    let route = RouteUnit {
+        destination: "route:8080".parse().unwrap(),
+        state: RouteState::Active,
+        endpoints: vec![([10, 0, 0, 7], port).into()],
+        fallback: bellhop_api::watch::Fallback::None,
+        protocol: bellhop_api::watch::EndpointProtocol::Same,
+        requires: Vec::new(),
+        sandbox: None,
+    };
+    let mut unit =
+        KeyUnit { key: key.parse().unwrap(), gone: false, routes: vec![route], digest: String::new() };
+    unit.digest = bellhop_route::digest(&unit).to_string();
+    Unit::Key(unit)
+}
+
+fn put(feed: &Feed, key: &str, port: u16) {
+    feed.publish(&Effects { put: vec![unit(key, port)], ..Effects::default() }, 1);
+}
+
+/// The events behind the list.
+fn follow(feed: &Arc<Feed>, closing: &watch::Sender<bool>) -> impl Stream<Item = Event> {
+    let options = WatchOptions { since: None, lifetime: None, asks: None, closing: closing.subscribe() };
+    watch_lines(Arc::clone(feed), options).skip(1).map(|line| serde_json::from_slice(&line.unwrap()).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_watch_gets_a_bookmark_every_five_seconds_with_its_position() {
+    let (feed, closing) = (Arc::new(Feed::new("e", "r")), watch::Sender::new(false));
+    let mut watch = pin!(follow(&feed, &closing));
+    let begun = tokio::time::Instant::now();
+    for n in 1..=3 {
+        assert_eq!(watch.next().await, Some(Event::Bookmark(feed.position())));
+        assert_eq!(begun.elapsed(), Duration::from_secs(5 * n));
+    }
+    closing.send_replace(true);
+    assert_eq!(watch.next().await, None);
+}
+
+#[tokio::test]
+async fn a_watcher_whose_place_has_left_the_log_is_cut_and_gets_a_list_when_it_comes_back() {
+    let (feed, closing) = (Arc::new(Feed::keeping("e", "r", 16)), watch::Sender::new(false));
+    let mut slow = pin!(follow(&feed, &closing));
+    assert!(tokio::time::timeout(Duration::ZERO, slow.next()).await.is_err(), "it has read its list");
+    for n in 0..=16 {
+        put(&feed, "a", n + 1);
+    }
+    assert_eq!(slow.next().await, None);
+    assert!(feed.resume("e.r.0").is_none() && feed.resume(&feed.position().token).is_some());
+    assert!(feed.read().log.len() == 16 && feed.read().digest_at.len() == 16);
+}
+
+#[tokio::test]
+async fn a_change_is_serialized_once_and_shared() {
+    let feed = Feed::new("e", "r");
+    put(&feed, "a", 1);
+    let (Lines::Some(one, 1), Lines::Some(two, 1)) = (feed.lines(0), feed.lines(0)) else { panic!() };
+    assert_eq!(one[0].as_ptr(), two[0].as_ptr());
+    assert!(Arc::ptr_eq(&feed.snapshot(), &feed.snapshot()));
+}
+
+#[tokio::test]
+async fn a_table_digest_is_recognised_as_long_as_it_is_remembered_and_the_newest_always() {
+    let feed = Feed::new("e", "r");
+    put(&feed, "a", 1);
+    let first = feed.table_digest();
+    put(&feed, "a", 2);
+    assert_eq!((feed.digest_seen(&first), feed.digest_seen(&feed.table_digest())), (Some(1), Some(2)));
+    put(&feed, "a", 1);
+    assert_eq!(feed.digest_seen(&first), Some(3), "the same content again is as good as new");
+    assert_eq!(feed.digest_seen("0000000000000000"), Some(0));
+    feed.publish(&Effects { delete: vec![UnitName::Key("a".parse().unwrap())], ..Effects::default() }, 2);
+    assert_eq!(feed.table_digest(), "0000000000000000");
+}

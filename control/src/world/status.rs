@@ -29,7 +29,7 @@ impl World {
             members: plan.members.iter().map(ToString::to_string).collect(),
             destinations: plan.routed.iter().map(ToString::to_string).collect(),
         };
-        if held.stored.is_expired(now) {
+        if held.stored.is_gone(now) {
             status.phase = Phase::Expired;
             status.conditions = vec![condition(
                 "Expired",

@@ -1,0 +1,86 @@
+//! A store for tests with paused time: it answers at once, on the caller's own thread, and can refuse to write.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream, stream::BoxStream};
+use tokio::sync::watch;
+
+use super::{Commit, Expect, Listing, Record, Revision, Store, StoreError, Write};
+
+#[derive(Debug, Default)]
+pub(crate) struct Fake {
+    records: Mutex<BTreeMap<Arc<str>, (Bytes, Revision)>>,
+    commits: Arc<Mutex<Vec<Arc<Commit>>>>,
+    newest: watch::Sender<Revision>,
+    /// As if the disk were full.
+    pub(crate) full: AtomicBool,
+}
+
+impl Fake {
+    fn write(&self, writes: Vec<Write>) -> Result<Revision, StoreError> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(StoreError::failed(std::io::Error::from(std::io::ErrorKind::StorageFull)));
+        }
+        let mut records = self.records.lock().unwrap();
+        for write in &writes {
+            let held = records.get(&write.name).map(|(_, revision)| *revision);
+            let met = match write.expect {
+                Expect::Any => true,
+                Expect::Absent => held.is_none(),
+                Expect::At(revision) => held == Some(revision),
+            };
+            if !met {
+                return Err(StoreError::Changed(Arc::clone(&write.name)));
+            }
+        }
+        let mut commits = self.commits.lock().unwrap();
+        let revision = commits.len() as Revision + 1;
+        let mut changes = Vec::new();
+        for Write { name, value, .. } in writes {
+            match &value {
+                Some(value) => drop(records.insert(Arc::clone(&name), (value.clone(), revision))),
+                None => drop(records.remove(&name)),
+            }
+            changes.push((name, value));
+        }
+        commits.push(Arc::new(Commit { revision, changes }));
+        self.newest.send_replace(revision);
+        Ok(revision)
+    }
+}
+
+impl Store for Fake {
+    fn list(&self) -> BoxFuture<'_, Result<Listing, StoreError>> {
+        let records = self.records.lock().unwrap();
+        let record = |(name, (value, revision)): (&Arc<str>, &(Bytes, Revision))| Record {
+            name: Arc::clone(name),
+            value: value.clone(),
+            revision: *revision,
+        };
+        let records = records.iter().map(record).collect();
+        let revision = *self.newest.borrow();
+        async move { Ok(Listing { epoch: "fake".into(), revision, records }) }.boxed()
+    }
+
+    fn watch(&self, after: Revision) -> BoxStream<'static, Result<Arc<Commit>, StoreError>> {
+        let state = (after, self.newest.subscribe(), Arc::clone(&self.commits));
+        stream::unfold(state, |(after, mut newest, commits)| async move {
+            newest.wait_for(|newest| *newest > after).await.ok()?;
+            let commit = commits.lock().unwrap().get(usize::try_from(after).unwrap()).cloned()?;
+            Some((Ok(commit), (after + 1, newest, commits)))
+        })
+        .boxed()
+    }
+
+    fn commit(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        let outcome = self.write(writes);
+        async move { outcome }.boxed()
+    }
+}
