@@ -25,7 +25,7 @@ impl Http1Exchange<'_> {
         record: &mut RequestRecord,
     ) -> Result<(), RequestError> {
         let session = &mut *self.session;
-        let shared = &session.client.worker.shared;
+        let worker = &*session.client.worker;
         let (head, ahead) = session.input.bytes().split_at_checked(self.request.length).unwrap_or_default();
         let mut lent =
             Lent { socket: &mut session.socket, ahead: BytesMut::from(ahead), request_is_done: false };
@@ -37,10 +37,10 @@ impl Http1Exchange<'_> {
                 Framing::UntilClose => from_http1::Framing::UntilClose,
             },
             is_1_0: self.request.is_1_0,
-            close: self.request.close || shared.drain.draining(),
+            close: self.request.close || worker.shared.drain.draining(),
             decided: &attempt.decided,
         };
-        let to = Endpoints { connections: &session.over_http2, shared, endpoint };
+        let to = Endpoints { connections: &session.over_http2, worker, endpoint };
         let on_head = |head: &mut http::response::Parts| {
             record.status(head.status.as_u16());
             session.choices.succeeded(endpoint);

@@ -26,7 +26,7 @@ use crate::{
     context::Head,
     error::{ErrorKind, RequestError, Side},
     forward::DecidedField,
-    shared::Shared,
+    worker::Worker,
 };
 
 /// One request of an HTTP/1 client, as its engine knows it.
@@ -60,8 +60,8 @@ pub(crate) struct Lent<'a> {
 pub(crate) struct Endpoints<'a> {
     /// Where connections are kept.
     pub(crate) connections: &'a Connections,
-    /// What all threads share.
-    pub(crate) shared: &'a Shared,
+    /// The worker that they live on.
+    pub(crate) worker: &'a Worker,
     /// The one that is asked.
     pub(crate) endpoint: SocketAddr,
 }
@@ -86,7 +86,7 @@ impl<H: Head> Request<'_, H> {
         let manner = Manner { asked: &method, is_1_0: self.is_1_0, close: self.close };
         let mut tried = false;
         loop {
-            let (upstream, reused) = to.connections.get(to.shared, to.endpoint).await?;
+            let (upstream, reused) = to.connections.get(to.worker, to.endpoint).await?;
             let head = request::write(&self.head, &method, self.decided)?;
             let end = match upstream.send(head, bodiless) {
                 Ok(sent) => exchange(client, self.framing, sent, manner, &mut on_head).await,

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     error::{ErrorKind, RequestError, Side},
+    telemetry,
     upstream::Whither,
 };
 
@@ -243,8 +244,13 @@ impl Engine {
             .await
             .map_err(|error| RequestError::upstream(side, ErrorKind::Reset, Some(error)))?;
         let engine = Rc::clone(self);
+        let open = self.client.worker.telemetry.upstream(match side {
+            Side::Sandbox => telemetry::Side::Sandbox,
+            Side::Baseline | Side::Client => telemetry::Side::Baseline,
+        });
         self.cradle.add(async move {
             let ending = driver.await;
+            drop(open);
             if engine.pool.forget(number, ending) {
                 engine.door.say_goodbye();
             }

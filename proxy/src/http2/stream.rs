@@ -6,7 +6,7 @@ use bellhop_api::watch::EndpointProtocol;
 use bellhop_route::{HeadView, Reason};
 use bytes::Bytes;
 use h2::{RecvStream, server::SendResponse};
-use http::{HeaderName, HeaderValue, Request, Response, header, request::Parts, response};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header, request::Parts, response};
 
 use super::{
     Engine,
@@ -16,6 +16,7 @@ use super::{
     to_http1,
 };
 use crate::{
+    connection::Arrival,
     context::{Head, RequestContext},
     error::{ErrorKind, RequestError},
     forward::{Attempt, Target},
@@ -36,6 +37,12 @@ pub(crate) async fn serve(engine: Rc<Engine>, request: Request<RecvStream>, resp
     let incoming = Incoming::new(body, respond);
     let mut stream = Stream { engine: &engine, head, incoming, over: false };
     let kind = match checked {
+        Ok(())
+            if stream.head.method == Method::CONNECT
+                && matches!(engine.client.arrival, Arrival::Explicit) =>
+        {
+            ErrorKind::BadRequest("CONNECT to this proxy is served over HTTP/1")
+        }
         Ok(()) => return handler::handle(&engine.client, &engine.choices, record, &mut stream).await,
         Err(Fault::Malformed) => {
             record.refused(Reason::BadRequest);

@@ -56,7 +56,7 @@ pub(crate) async fn run(
             None => {
                 let dialled = dial::sandbox(&engine.client.worker.shared, endpoint);
                 let Some(socket) = or_gone(incoming, dialled).await else { return Ok(Done::ClientGone) };
-                Link::new(socket?)
+                Link::new(socket?, &engine.client.worker.telemetry)
             }
         };
         let end = exchange(engine, &mut link, &written, incoming, &mut on_head).await;

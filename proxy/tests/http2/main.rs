@@ -11,6 +11,7 @@
 )]
 
 mod bodies;
+mod connections;
 mod control;
 mod floods;
 mod goaway;

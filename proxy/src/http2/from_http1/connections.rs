@@ -9,7 +9,8 @@ use crate::{
     dial,
     error::{ErrorKind, RequestError, Side},
     http2::upstream::Upstream,
-    shared::Shared,
+    telemetry::{self, Open},
+    worker::Worker,
 };
 
 /// The connections; they end with their client's. One that the endpoint closes is just dropped.
@@ -21,6 +22,7 @@ struct Connection {
     endpoint: SocketAddr,
     upstream: Rc<Upstream>,
     driver: JoinHandle<()>,
+    _open: Open<telemetry::Side>,
 }
 
 impl Drop for Connection {
@@ -33,7 +35,7 @@ impl Connections {
     /// The connection to `endpoint`, dialled where there is none; and whether it had been there.
     pub(super) async fn get(
         &self,
-        shared: &Shared,
+        worker: &Worker,
         endpoint: SocketAddr,
     ) -> Result<(Rc<Upstream>, bool), RequestError> {
         self.0.borrow_mut().retain(|held| held.upstream.is_usable());
@@ -42,22 +44,23 @@ impl Connections {
         if let Some(upstream) = found {
             return Ok((upstream, true));
         }
-        let socket = dial::sandbox(shared, endpoint).await?;
-        let begun = Upstream::begin(socket, Bytes::new(), &shared.config.limits).await;
+        let socket = dial::sandbox(&worker.shared, endpoint).await?;
+        let begun = Upstream::begin(socket, Bytes::new(), &worker.shared.config.limits).await;
         let failed = |error| RequestError::upstream(Side::Sandbox, ErrorKind::Reset, Some(error));
         let (upstream, driver) = begun.map_err(failed)?;
         let upstream = Rc::new(upstream);
         let driver = tokio::task::spawn_local(async move {
             driver.await;
         });
-        self.keep(Connection { endpoint, upstream: Rc::clone(&upstream), driver }, shared);
+        let _open = worker.telemetry.upstream(telemetry::Side::Sandbox);
+        self.keep(Connection { endpoint, upstream: Rc::clone(&upstream), driver, _open }, worker);
         Ok((upstream, false))
     }
 
-    fn keep(&self, connection: Connection, shared: &Shared) {
+    fn keep(&self, connection: Connection, worker: &Worker) {
         let mut held = self.0.borrow_mut();
         // One request is in flight at a time, so that all the others are idle; the oldest comes first.
-        if held.len() >= shared.config.limits.max_idle_upstreams.max(1) {
+        if held.len() >= worker.shared.config.limits.max_idle_upstreams.max(1) {
             held.remove(0);
         }
         held.push(connection);

@@ -1,9 +1,11 @@
 //! The HTTP/1 connections of one HTTP/2 client: one for each stream in flight, and a few that wait for the next.
 
-use std::{cell::RefCell, io, net::SocketAddr};
+use std::{cell::RefCell, io, net::SocketAddr, rc::Rc};
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
+
+use crate::telemetry::{Open, Side, WorkerTelemetry};
 
 /// A connection and what was read from it.
 #[derive(Debug)]
@@ -12,12 +14,14 @@ pub(crate) struct Link {
     pub(crate) buffer: BytesMut,
     /// Whether it served a request before.
     pub(crate) reused: bool,
+    _open: Open<Side>,
 }
 
 impl Link {
     /// A connection that was just made.
-    pub(crate) fn new(socket: TcpStream) -> Self {
-        Self { socket, buffer: BytesMut::new(), reused: false }
+    pub(crate) fn new(socket: TcpStream, telemetry: &Rc<WorkerTelemetry>) -> Self {
+        let _open = telemetry.upstream(Side::Sandbox);
+        Self { socket, buffer: BytesMut::new(), reused: false, _open }
     }
 
     /// Whether it is open, and silent as an idle connection has to be: bytes that answer no request are nobody's.
