@@ -194,6 +194,6 @@ mod tests {
     fn a_connection_stays_small() {
         let (serve, http1) = (size(serve), size(http1::serve));
         println!("serve {serve} http1 {http1} http2 {} client {}", size(http2::serve), size_of::<Client>());
-        assert!(serve < 4_000, "{serve} bytes, of them HTTP/1 {http1}");
+        assert!(serve < 3_000, "{serve} bytes, of them HTTP/1 {http1}");
     }
 }

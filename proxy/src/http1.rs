@@ -63,11 +63,12 @@ pub(crate) async fn serve(client: Rc<Client>, from: Detected) {
                 exchange.finish();
                 client.activity.rest();
             }
-            Next::Faulty(error) => session.refuse(record(), &error).await,
+            // Boxed, as are the ends: an idle connection shall not carry the size of what happens once.
+            Next::Faulty(error) => Box::pin(session.refuse(record(), &error)).await,
             Next::End(fate) => session.fate = fate,
         }
         if !session.goes_on() {
-            return session.end().await;
+            return Box::pin(session.end()).await;
         }
     }
 }
