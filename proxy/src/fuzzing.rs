@@ -23,3 +23,19 @@ pub fn detection(bytes: &[u8]) {
 pub fn client_hello(bytes: &[u8]) {
     crate::detect::oracle::client_hello(bytes);
 }
+
+/// Target `http1_requests`.
+///
+/// # Panics
+/// Where hyper reads what goes on in another way than the relay did, or the relay's reading depends on how bytes arrive.
+pub fn http1_requests(bytes: &[u8]) {
+    crate::http1::oracle::requests(bytes);
+}
+
+/// Target `http1_answers`.
+///
+/// # Panics
+/// As [`http1_requests`].
+pub fn http1_answers(bytes: &[u8]) {
+    crate::http1::oracle::answers(bytes);
+}

@@ -15,6 +15,8 @@ mod exchange;
 mod framing;
 mod head;
 mod linger;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod oracle;
 mod over_http2;
 mod relay;
 mod request;

@@ -10,7 +10,12 @@ use super::{
     request::{Method, Request},
     response::Response,
 };
-use crate::error::{ErrorKind, RequestError};
+#[cfg(any(test, fuzzing))]
+use crate::buffer::Buffers;
+use crate::{
+    buffer::Buffer,
+    error::{ErrorKind, RequestError},
+};
 
 /// How an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,15 +112,8 @@ impl Download {
             if let Err(error) = ready!(written) {
                 return Poll::Ready(Err(client_gone(error)));
             }
-            self.flow.consume(wires.output);
-            match &mut self.state {
-                State::Passing { tunnel: true } => return Poll::Ready(Ok(Heard::Tunnel)),
-                State::Passing { tunnel: false } => self.state = State::Head,
-                State::Body(body) if body.is_done() => {
-                    let reusable = self.reusable && wires.output.is_empty();
-                    return Poll::Ready(Ok(Heard::Whole { reusable }));
-                }
-                State::Head | State::Body(_) => {}
+            if let Some(heard) = self.passed_on(wires.output) {
+                return Poll::Ready(Ok(heard));
             }
             let bad = |Fault(rule)| RequestError::upstream(wires.side, ErrorKind::BadResponse(rule), None);
             if self.take(wires.output.bytes(), request_is_done).map_err(bad)? {
@@ -133,6 +131,21 @@ impl Download {
                 }
             }
         }
+    }
+
+    /// What was cleared has gone. Says whether that was all.
+    #[inline]
+    fn passed_on(&mut self, output: &mut Buffer) -> Option<Heard> {
+        self.flow.consume(output);
+        match &self.state {
+            State::Passing { tunnel: true } => return Some(Heard::Tunnel),
+            State::Passing { tunnel: false } => self.state = State::Head,
+            State::Body(body) if body.is_done() => {
+                return Some(Heard::Whole { reusable: self.reusable && output.is_empty() });
+            }
+            State::Head | State::Body(_) => {}
+        }
+        None
     }
 
     /// Finds out what may go on of what was read. Says whether there is something.
@@ -213,5 +226,32 @@ impl Download {
             State::Body(Body::UntilClose) => Ok(Heard::Whole { reusable: false }),
             _ => Err(RequestError::upstream(wires.side, ErrorKind::Closed, None)),
         }
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Download {
+    /// Takes in bytes as if they had been read, and hands out what goes on of them.
+    pub(super) fn push(
+        &mut self,
+        bytes: &[u8],
+        output: &mut Buffer,
+        on: &mut Vec<u8>,
+    ) -> Result<Option<Heard>, Fault> {
+        output.extend(bytes, &Buffers::default());
+        while self.take(output.bytes(), true)? {
+            on.extend_from_slice(&self.flow.edited);
+            on.extend_from_slice(output.bytes().get(self.flow.sent..self.flow.cleared).unwrap_or_default());
+            self.flow.sent = self.flow.cleared;
+            if let Some(heard) = self.passed_on(output) {
+                return Ok(Some(heard));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether an end of the upstream is the end of the answer.
+    pub(super) fn lasts_until_close(&self) -> bool {
+        matches!(self.state, State::Body(Body::UntilClose))
     }
 }

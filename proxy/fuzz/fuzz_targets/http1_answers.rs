@@ -1,0 +1,4 @@
+//! HTTP/1 answers as the relay and as hyper read them: `cargo fuzz run http1_answers`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bellhop_proxy::fuzzing::http1_answers(bytes));
