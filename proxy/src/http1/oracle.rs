@@ -44,7 +44,9 @@ fn relay_requests(bytes: &[u8], step: usize) -> (Vec<Read>, Vec<u8>) {
         let view = request.view(&head);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let body = unchunk(request.framing, forwarded.get(forwarded.len() - length.1..).unwrap_or_default());
-        read.push((format!("{} {}", text(view.method()), text(view.path_and_query())), body));
+        let path = text(view.path_and_query());
+        let path = if request.method == Method::Connect { path } else { slashed(&path) };
+        read.push((format!("{} {}", text(view.method()), path), body));
         on.extend_from_slice(&forwarded);
         rest = rest.get(length.0..).unwrap_or_default();
         if request.close || request.upgrade || request.method == Method::Connect {
@@ -88,7 +90,8 @@ async fn hyper_requests(bytes: Vec<u8>) -> Vec<Read> {
         async move {
             let target = request.uri().path_and_query().map_or("", |target| target.as_str());
             let is_connect = request.method() == http::Method::CONNECT;
-            let said = format!("{} {}", request.method(), if is_connect { "" } else { target });
+            let target = if is_connect { String::new() } else { slashed(target) };
+            let said = format!("{} {target}", request.method());
             if let Ok(body) = request.into_body().collect().await {
                 keeps.borrow_mut().push((said, body.to_bytes().to_vec()));
             }
@@ -166,6 +169,12 @@ async fn hyper_answer(bytes: Vec<u8>, to_head: bool) -> Option<(u16, Vec<u8>)> {
     };
     let (_, _, read) = tokio::join!(connection, answering, reading);
     read
+}
+
+/// An absolute target may leave its path out, which means `/`.
+fn slashed(path: &str) -> String {
+    let slash = if path.starts_with(['/', '*']) { "" } else { "/" };
+    format!("{slash}{path}")
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
