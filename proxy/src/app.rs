@@ -11,12 +11,12 @@ use std::{io, net::SocketAddr, sync::Arc, thread::JoinHandle};
 
 pub(crate) use self::command::EXIT_USAGE;
 pub use self::command::main_from;
+pub use crate::{admin::AdminBindError, listen::BindError};
 use crate::{
-    admin::{AdminBindError, Bound, Doors},
+    admin::{Bound, Doors},
     config::Config,
     drain::Phase,
-    listen::{self, BindError},
-    routes,
+    listen, routes,
     shared::{Shared, SharedRef},
     worker,
 };

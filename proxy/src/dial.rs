@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use crate::{
     error::{ErrorKind, RequestError, Side},
     shared::Shared,
+    telemetry::Dial,
 };
 
 /// A lost SYN is repeated by the kernel after 1 s, so a second attempt of that length sees what a longer first one would.
@@ -74,6 +75,10 @@ fn embedded_v4(ip: IpAddr) -> Option<Ipv4Addr> {
 /// # Errors
 /// Not permitted, a loop, refused, timed out or unreachable; nothing was sent.
 pub(crate) async fn sandbox(shared: &Shared, endpoint: SocketAddr) -> Result<TcpStream, RequestError> {
+    counted(shared, Side::Sandbox, try_sandbox(shared, endpoint).await)
+}
+
+async fn try_sandbox(shared: &Shared, endpoint: SocketAddr) -> Result<TcpStream, RequestError> {
     let failed = |kind, source| RequestError::upstream(Side::Sandbox, kind, source);
     check_sandbox(shared, endpoint).map_err(|kind| failed(kind, None))?;
     for _ in 0..SANDBOX_ATTEMPTS {
@@ -91,6 +96,10 @@ pub(crate) async fn sandbox(shared: &Shared, endpoint: SocketAddr) -> Result<Tcp
 /// # Errors
 /// A loop, refused, timed out or unreachable; nothing was sent.
 pub(crate) async fn baseline(shared: &Shared, address: SocketAddr) -> Result<TcpStream, RequestError> {
+    counted(shared, Side::Baseline, try_baseline(shared, address).await)
+}
+
+async fn try_baseline(shared: &Shared, address: SocketAddr) -> Result<TcpStream, RequestError> {
     let failed = |kind, source| RequestError::upstream(Side::Baseline, kind, source);
     check_loop(shared, address).map_err(|kind| failed(kind, None))?;
     connect(address).await.map_err(|error| failed(ErrorKind::of_connect(&error), Some(error)))
@@ -105,8 +114,12 @@ pub(crate) async fn baseline_by_name(shared: &Shared, authority: &str) -> Result
     if let Ok(address) = authority.parse() {
         return baseline(shared, address).await;
     }
-    let addresses =
-        tokio::net::lookup_host(authority).await.map_err(|e| failed(ErrorKind::NameNotFound, Some(e)))?;
+    let addresses = match tokio::net::lookup_host(authority).await {
+        Ok(addresses) => addresses,
+        Err(error) => {
+            return counted(shared, Side::Baseline, Err(failed(ErrorKind::NameNotFound, Some(error))));
+        }
+    };
     let mut last = failed(ErrorKind::NameNotFound, None);
     for address in addresses {
         match baseline(shared, address).await {
@@ -115,6 +128,17 @@ pub(crate) async fn baseline_by_name(shared: &Shared, authority: &str) -> Result
         }
     }
     Err(last)
+}
+
+/// Each address that is tried is a dial.
+fn counted(
+    shared: &Shared,
+    side: Side,
+    dialled: Result<TcpStream, RequestError>,
+) -> Result<TcpStream, RequestError> {
+    let how = dialled.as_ref().map_or_else(|error| Dial::from(error.kind), |_| Dial::Connected);
+    shared.telemetry.dialled(side.into(), how);
+    dialled
 }
 
 /// A connection that somebody else tried to make.

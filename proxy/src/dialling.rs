@@ -9,7 +9,6 @@ use crate::{
     counters::Event,
     dial,
     error::{ErrorKind, RequestError},
-    telemetry::{Dial, Side},
 };
 
 /// Dials the baseline of a connection.
@@ -26,24 +25,12 @@ pub(crate) async fn baseline(client: Rc<Client>) -> io::Result<TcpStream> {
         Arrival::Connected { authority } => dial::baseline_by_name(shared, authority).await,
         Arrival::Explicit => return Err(io::ErrorKind::Unsupported.into()),
     };
-    let how = dialled.as_ref().map_or_else(|error| failure(error.kind), |_| Dial::Connected);
-    client.worker.telemetry.counters().dials.count((Side::Baseline, how));
     dialled.map_err(|error| {
         if error.kind == ErrorKind::Loop {
             shared.counters.count(Event::RefusedLoop);
         }
         into_io(error)
     })
-}
-
-fn failure(kind: ErrorKind) -> Dial {
-    match kind {
-        ErrorKind::Loop | ErrorKind::NotPermitted => Dial::NotPermitted,
-        ErrorKind::NameNotFound => Dial::Unresolved,
-        ErrorKind::ConnectRefused => Dial::Refused,
-        ErrorKind::ConnectTimeout => Dial::TimedOut,
-        _ => Dial::Failed,
-    }
 }
 
 /// The kernel's error where there is one; the proxy's own keeps its kind inside.

@@ -132,6 +132,7 @@ impl<'a> Attempts<'a> {
             return false;
         }
         self.choices.failed(endpoint);
+        self.client.worker.shared.telemetry.set_aside();
         if !error.kind.is_unsent() {
             return false;
         }

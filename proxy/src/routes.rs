@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use self::{control::Control, held::Held};
 pub(crate) use self::{
-    control::{BadUrl, check_url},
+    control::check_url,
     tables::{Tables, WatchState},
 };
 use crate::{config::Routing, telemetry::Housekeeping};

@@ -16,20 +16,25 @@ use std::{io::Write, rc::Rc, sync::Arc};
 
 use prometheus::{Encoder as _, TextEncoder, proto::MetricFamily};
 
-use self::{access_log::AccessLog, counters::Counters, scrape::Workers};
+use self::{
+    access_log::AccessLog,
+    counters::{Counters, Rare},
+    scrape::Scrape,
+};
 pub(crate) use self::{
     access_log::Line,
-    counters::{Open, WorkerTelemetry},
+    counters::WorkerTelemetry,
     housekeeping::Housekeeping,
-    labels::{Dial, Label, Listener, Protocol, Side, Tunnel},
+    labels::{Dial, Listener, Protocol, Side, Tunnel},
     record::RequestRecord,
-    scrape::{family, float, pair},
+    scrape::{counter, family, float, gauge, pair},
 };
 
 /// What all threads of one proxy count.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
-    workers: Arc<[Arc<Counters>]>,
+    workers: Box<[Arc<Counters>]>,
+    rare: Rare,
     log: AccessLog,
     /// What the housekeeping thread counts.
     pub(crate) housekeeping: Housekeeping,
@@ -44,6 +49,7 @@ impl Telemetry {
     ) -> Self {
         Self {
             workers: (0..workers).map(|_| Arc::default()).collect(),
+            rare: Rare::default(),
             log: AccessLog::start(requests, log),
             housekeeping: Housekeeping::new(),
         }
@@ -55,9 +61,24 @@ impl Telemetry {
         WorkerTelemetry::new(counters, self.log.clone())
     }
 
+    /// Counts a dial to an upstream.
+    pub(crate) fn dialled(&self, side: Side, how: Dial) {
+        self.rare.dials.count_shared((side, how));
+    }
+
+    /// Counts a request that is sent a second time.
+    pub(crate) fn retried(&self, side: Side) {
+        self.rare.retries.count_shared(side);
+    }
+
+    /// Counts an endpoint that is passed over for a while.
+    pub(crate) fn set_aside(&self) {
+        self.rare.set_aside.count_shared(());
+    }
+
     /// All metrics in Prometheus' text form, with `more` families that the caller knows of.
     pub(crate) fn render(&self, more: Vec<MetricFamily>) -> Vec<u8> {
-        let mut families = Workers(Arc::clone(&self.workers)).families();
+        let mut families = Scrape { workers: &self.workers, rare: &self.rare }.families();
         families.extend(self.housekeeping.families(self.log.dropped()));
         families.extend(more);
         families.sort_by(|a, b| a.name().cmp(b.name()));

@@ -208,6 +208,7 @@ impl Exchange for Http1Exchange<'_> {
                     if !upstream.fresh
                         && relay.may_retry(&error, context.idempotent, self.request.upgrade) =>
                 {
+                    self.session.client.worker.shared.telemetry.retried(side.into());
                     whither = upstream.whither;
                     upstream = Box::pin(self.dial(whither)).await?;
                 }

@@ -82,6 +82,7 @@ pub(crate) async fn run(
         if tried || !safe || !incoming.rewind(message.bodiless) {
             return conclude(outcome, side(whither), incoming);
         }
+        engine.client.worker.shared.telemetry.retried(side(whither).into());
         tried = true;
     }
 }

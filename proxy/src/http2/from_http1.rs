@@ -100,6 +100,7 @@ impl<H: Head> Request<'_, H> {
             if tried || !bodiless || !safe {
                 return Ok(end);
             }
+            to.shared.telemetry.retried(Side::Sandbox.into());
             tried = true;
         }
     }

@@ -73,7 +73,10 @@ pub(crate) async fn run(
                 link.abort();
                 Ok(Done::ClientGone)
             }
-            End::Failed { silent: true, .. } if again => continue,
+            End::Failed { silent: true, .. } if again => {
+                engine.client.worker.shared.telemetry.retried(Side::Sandbox.into());
+                continue;
+            }
             End::Failed { kind, .. } => Err(RequestError::upstream(Side::Sandbox, kind, None)),
         };
     }

@@ -11,7 +11,7 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use bellhop_api::{DnsLabel, watch::Position};
 use bellhop_route::RouteTable;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 /// Control is taken for silent after this long without a line; it sends one every 5 s.
 pub(crate) const SILENCE: Duration = Duration::from_secs(15);
@@ -53,7 +53,6 @@ pub(crate) struct Tables {
     watch: AtomicU8,
     heard: ArcSwapOption<Instant>,
     position: ArcSwapOption<Position>,
-    filled: Notify,
 }
 
 impl Tables {
@@ -66,7 +65,6 @@ impl Tables {
             watch: AtomicU8::new(WatchState::Off as u8),
             heard: ArcSwapOption::empty(),
             position: ArcSwapOption::empty(),
-            filled: Notify::new(),
         }
     }
 
@@ -80,21 +78,6 @@ impl Tables {
     #[inline]
     pub(crate) fn loaded(&self) -> bool {
         self.current.load().loaded()
-    }
-
-    /// Waits for the first table.
-    ///
-    /// # Cancel safety
-    /// Dropping the future loses nothing.
-    pub(crate) async fn filled(&self) {
-        loop {
-            let mut filled = std::pin::pin!(self.filled.notified());
-            filled.as_mut().enable();
-            if self.loaded() {
-                return;
-            }
-            filled.await;
-        }
     }
 
     /// Whether keyed decisions are to be marked: control was not heard for [`SILENCE`], or not yet since the table came
@@ -127,7 +110,6 @@ impl Tables {
     pub(super) fn replace(&self, table: RouteTable, position: Option<Position>) {
         self.current.store(Arc::new(table));
         self.position.store(position.map(Arc::new));
-        self.filled.notify_waiters();
     }
 
     pub(super) fn set_position(&self, position: Position) {

@@ -2,13 +2,13 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{MetricFamily, MetricType};
 
 use crate::{
     counters::Event,
     routes::WatchState,
     shared::SharedRef,
-    telemetry::{family, float, pair},
+    telemetry::{counter, family, float, gauge, pair},
 };
 
 /// All of them, as they stand now.
@@ -83,20 +83,4 @@ fn table(shared: &SharedRef) -> Vec<MetricFamily> {
         families.push(plain("bellhop_proxy_table_revision", help, float(position.revision)));
     }
     families
-}
-
-fn counter(labels: Vec<LabelPair>, value: u64) -> Metric {
-    let mut counter = Counter::new();
-    counter.set_value(float(value));
-    let mut metric = Metric::from_label(labels);
-    metric.set_counter(counter);
-    metric
-}
-
-fn gauge(labels: Vec<LabelPair>, value: f64) -> Metric {
-    let mut gauge = Gauge::new();
-    gauge.set_value(value);
-    let mut metric = Metric::from_label(labels);
-    metric.set_gauge(gauge);
-    metric
 }

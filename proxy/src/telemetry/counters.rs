@@ -24,18 +24,21 @@ pub(crate) struct Counters {
     pub(crate) in_flight: Tally<Protocol>,
     /// Remarks beside decisions.
     pub(crate) marks: Tally<Mark>,
-    /// Requests that were sent a second time.
-    pub(crate) retries: Tally<Side>,
     /// Tunnels begun.
     pub(crate) tunnels: Tally<Tunnel>,
     /// Tunnels open.
     pub(crate) tunnels_open: Tally<Tunnel>,
+}
+
+/// What is rare, and counted by all threads in one place.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
     /// Dials to upstreams.
-    pub(crate) dials: Tally<(Side, Dial)>,
-    /// Upstream connections open.
-    pub(crate) upstreams_open: Tally<Side>,
+    pub(super) dials: Tally<(Side, Dial)>,
+    /// Requests that were sent a second time.
+    pub(super) retries: Tally<Side>,
     /// Endpoints that were set aside for a while.
-    pub(crate) set_aside: Tally<()>,
+    pub(super) set_aside: Tally<()>,
 }
 
 /// A worker's access to telemetry: its counters, and the access log. One for each worker, lent to its connections.
@@ -71,11 +74,6 @@ impl WorkerTelemetry {
     pub(crate) fn tunnel(self: &Rc<Self>, what: Tunnel) -> Open<Tunnel> {
         self.counters.tunnels.count(what);
         Open::new(self, what, |counters| &counters.tunnels_open)
-    }
-
-    /// Counts an upstream connection, open until the guard drops. The dial is counted by [`Counters::dials`].
-    pub(crate) fn upstream(self: &Rc<Self>, side: Side) -> Open<Side> {
-        Open::new(self, side, |counters| &counters.upstreams_open)
     }
 }
 

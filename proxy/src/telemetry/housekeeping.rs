@@ -3,10 +3,10 @@
 
 use prometheus::{
     IntCounterVec, Opts, Registry,
-    proto::{Counter, Gauge, Metric, MetricFamily, MetricType},
+    proto::{MetricFamily, MetricType},
 };
 
-use super::scrape::{family, float, pair};
+use super::scrape::{counter, family, gauge, pair};
 
 /// Counters of what is rare. Their labels take values from the closed sets that are named beside each.
 #[derive(Debug)]
@@ -87,13 +87,9 @@ impl Housekeeping {
     pub(super) fn families(&self, log_lines_dropped: u64) -> Vec<MetricFamily> {
         let mut families = self.registry.gather();
         families.push(build_info());
-        let mut dropped = Counter::new();
-        dropped.set_value(float(log_lines_dropped));
-        let mut metric = Metric::default();
-        metric.set_counter(dropped);
         let help = "Lines of the access log that were dropped, because nobody read as fast as requests came.";
         let name = "bellhop_proxy_access_log_dropped_total";
-        families.push(family(name, help, MetricType::COUNTER, vec![metric]));
+        families.push(family(name, help, MetricType::COUNTER, vec![counter(Vec::new(), log_lines_dropped)]));
         families
     }
 }
@@ -105,10 +101,7 @@ fn counters(name: &str, help: &str, label: &str) -> IntCounterVec {
 }
 
 fn build_info() -> MetricFamily {
-    let mut metric = Metric::from_label(vec![pair("version", env!("CARGO_PKG_VERSION"))]);
-    let mut one = Gauge::new();
-    one.set_value(1.0);
-    metric.set_gauge(one);
+    let one = gauge(vec![pair("version", env!("CARGO_PKG_VERSION"))], 1.0);
     let help = "Always 1; the labels say what runs.";
-    family("bellhop_proxy_build_info", help, MetricType::GAUGE, vec![metric])
+    family("bellhop_proxy_build_info", help, MetricType::GAUGE, vec![one])
 }

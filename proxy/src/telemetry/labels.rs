@@ -2,6 +2,8 @@
 
 use bellhop_route::Reason;
 
+use crate::error::{self, ErrorKind};
+
 /// A closed set of values of one label.
 pub(crate) trait Label: Copy + 'static {
     /// How many values there are.
@@ -10,6 +12,11 @@ pub(crate) trait Label: Copy + 'static {
     fn index(self) -> usize;
     /// The text of the value that stands at `index`.
     fn text(index: usize) -> &'static str;
+
+    /// The value as it stands in metrics and in the access log.
+    fn as_str(self) -> &'static str {
+        Self::text(self.index())
+    }
 }
 
 macro_rules! label {
@@ -20,11 +27,6 @@ macro_rules! label {
 
         impl $name {
             const TEXTS: &[&str] = &[$($text),+];
-
-            /// The value as it stands in metrics and in the access log.
-            pub(crate) fn as_str(self) -> &'static str {
-                Self::text(self.index())
-            }
         }
 
         impl Label for $name {
@@ -134,6 +136,15 @@ label! {
     }
 }
 
+impl From<error::Side> for Side {
+    fn from(side: error::Side) -> Self {
+        match side {
+            error::Side::Sandbox => Self::Sandbox,
+            error::Side::Baseline | error::Side::Client => Self::Baseline,
+        }
+    }
+}
+
 label! {
     /// How a dial ended.
     Dial {
@@ -149,6 +160,18 @@ label! {
         NotPermitted = "not-permitted",
         /// Any other fault of the network or the kernel.
         Failed = "failed",
+    }
+}
+
+impl From<ErrorKind> for Dial {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Loop | ErrorKind::NotPermitted => Self::NotPermitted,
+            ErrorKind::NameNotFound => Self::Unresolved,
+            ErrorKind::ConnectRefused => Self::Refused,
+            ErrorKind::ConnectTimeout => Self::TimedOut,
+            _ => Self::Failed,
+        }
     }
 }
 

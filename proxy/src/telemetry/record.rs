@@ -13,7 +13,7 @@ use crate::config::AccessLog as LogRequests;
 use super::{
     access_log::Line,
     counters::WorkerTelemetry,
-    labels::{Because, DecisionKind, Listener, Mark, Protocol, StatusClass},
+    labels::{Because, DecisionKind, Label as _, Listener, Mark, Protocol, StatusClass},
 };
 
 /// One request, from its head to its end. The clock is read twice: by the caller at the head, and on drop.
@@ -25,6 +25,8 @@ pub(crate) struct RequestRecord {
     protocol: Protocol,
     decision: DecisionKind,
     reason: Option<Reason>,
+    /// It carried a key, or tried to.
+    keyed: bool,
     malformed: bool,
     stale: bool,
     status: u16,
@@ -48,6 +50,7 @@ impl RequestRecord {
             protocol,
             decision: DecisionKind::Undecided,
             reason: None,
+            keyed: false,
             malformed: false,
             stale: false,
             status: 0,
@@ -65,6 +68,7 @@ impl RequestRecord {
             Verdict::Baseline(reason) => (DecisionKind::Baseline, Some(*reason)),
             Verdict::Refused(reason) => (DecisionKind::Refused, Some(*reason)),
         };
+        self.keyed = self.reason != Some(Reason::NoKey);
         if self.wants_line() {
             let line = self.line.get_or_insert_default();
             line.key = decision.key.as_ref().map(ToString::to_string);
@@ -93,9 +97,7 @@ impl RequestRecord {
     fn wants_line(&self) -> bool {
         match self.telemetry.log_requests() {
             LogRequests::Off => false,
-            LogRequests::Keyed => {
-                !matches!(self.reason, None | Some(Reason::NoKey)) || self.decision == DecisionKind::Sandbox
-            }
+            LogRequests::Keyed => self.keyed,
             LogRequests::All => true,
         }
     }

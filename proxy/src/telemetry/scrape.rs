@@ -5,17 +5,22 @@ use std::sync::Arc;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::{
-    counters::Counters,
+    counters::{Counters, Rare},
     tally::{Dimensions, Durations, Tally},
 };
 
 /// A family with more combinations than this shows only those that happened.
 const SHOWN_WHEN_ZERO: usize = 32;
 
-/// Sums over the workers.
-pub(super) struct Workers(pub(super) Arc<[Arc<Counters>]>);
+/// What there is to sum.
+pub(super) struct Scrape<'a> {
+    /// One for each worker.
+    pub(super) workers: &'a [Arc<Counters>],
+    /// What they count together.
+    pub(super) rare: &'a Rare,
+}
 
-impl Workers {
+impl Scrape<'_> {
     /// Every family that has something to show.
     pub(super) fn families(&self) -> Vec<MetricFamily> {
         let mut families = Vec::new();
@@ -47,11 +52,11 @@ impl Workers {
             &["mark"],
             |counters| &counters.marks,
         ));
-        families.push(self.counter(
+        families.push(rare(
             "bellhop_proxy_retries_total",
             "Requests that were sent a second time, because a kept connection turned out to be closed.",
             &["side"],
-            |counters| &counters.retries,
+            &self.rare.retries,
         ));
     }
 
@@ -65,23 +70,17 @@ impl Workers {
         families.push(self.gauge("bellhop_proxy_tunnels_open", "Tunnels open.", &["kind"], |counters| {
             &counters.tunnels_open
         }));
-        families.push(self.counter(
+        families.push(rare(
             "bellhop_proxy_upstream_dials_total",
             "Connections that were tried to upstreams, and how that ended.",
             &["side", "outcome"],
-            |counters| &counters.dials,
+            &self.rare.dials,
         ));
-        families.push(self.gauge(
-            "bellhop_proxy_upstream_connections_open",
-            "Connections open to upstreams.",
-            &["side"],
-            |counters| &counters.upstreams_open,
-        ));
-        families.push(self.counter(
+        families.push(rare(
             "bellhop_proxy_endpoints_set_aside_total",
             "Endpoints of sandboxes that failed and were passed over for a while.",
             &[],
-            |counters| &counters.set_aside,
+            &self.rare.set_aside,
         ));
     }
 
@@ -92,13 +91,7 @@ impl Workers {
         labels: &[&str],
         of: fn(&Counters) -> &Tally<D>,
     ) -> MetricFamily {
-        let metrics = self.sums(labels, of).map(|(labels, sum)| {
-            let mut metric = Metric::from_label(labels);
-            let mut counter = Counter::new();
-            counter.set_value(float(sum));
-            metric.set_counter(counter);
-            metric
-        });
+        let metrics = self.sums(labels, of).map(|(labels, sum)| counter(labels, sum));
         family(name, help, MetricType::COUNTER, metrics.collect())
     }
 
@@ -109,13 +102,7 @@ impl Workers {
         labels: &[&str],
         of: fn(&Counters) -> &Tally<D>,
     ) -> MetricFamily {
-        let metrics = self.sums(labels, of).map(|(labels, sum)| {
-            let mut metric = Metric::from_label(labels);
-            let mut gauge = Gauge::new();
-            gauge.set_value(float(sum));
-            metric.set_gauge(gauge);
-            metric
-        });
+        let metrics = self.sums(labels, of).map(|(labels, sum)| gauge(labels, float(sum)));
         family(name, help, MetricType::GAUGE, metrics.collect())
     }
 
@@ -127,7 +114,7 @@ impl Workers {
     ) -> impl Iterator<Item = (Vec<LabelPair>, u64)> {
         (0..D::SIZE).filter_map(move |at| {
             // Wrapping: a gauge that one worker was read too late for may stand a little under zero.
-            let sum = self.0.iter().fold(0_u64, |sum, worker| sum.wrapping_add(of(worker).get(at)));
+            let sum = self.workers.iter().fold(0_u64, |sum, worker| sum.wrapping_add(of(worker).get(at)));
             (sum > 0 || D::SIZE <= SHOWN_WHEN_ZERO).then(|| (pairs::<D>(labels, at), sum))
         })
     }
@@ -137,7 +124,7 @@ impl Workers {
         let metrics = (0..By::SIZE).filter_map(|at| {
             let mut counts = [0; 15];
             let mut seconds = 0.0;
-            for worker in self.0.iter() {
+            for worker in self.workers {
                 let (some, sum) = worker.durations.get(at);
                 counts.iter_mut().zip(some).for_each(|(count, more)| *count += more);
                 seconds += sum;
@@ -155,16 +142,22 @@ impl Workers {
     }
 }
 
+/// A family that all threads count together.
+fn rare<D: Dimensions>(name: &str, help: &str, labels: &[&str], of: &Tally<D>) -> MetricFamily {
+    let metrics = (0..D::SIZE).map(|at| counter(pairs::<D>(labels, at), of.get(at)));
+    family(name, help, MetricType::COUNTER, metrics.collect())
+}
+
 fn histogram(counts: &[u64], total: u64, seconds: f64) -> Histogram {
     let mut below = 0;
     let buckets = Durations::<()>::BOUNDS.iter().zip(counts).map(|(bound, count)| {
         below += count;
-        let mut bucket = Bucket::new();
+        let mut bucket = Bucket::default();
         bucket.set_upper_bound(*bound);
         bucket.set_cumulative_count(below);
         bucket
     });
-    let mut histogram = Histogram::new();
+    let mut histogram = Histogram::default();
     histogram.set_bucket(buckets.collect());
     histogram.set_sample_count(total);
     histogram.set_sample_sum(seconds);
@@ -174,6 +167,24 @@ fn histogram(counts: &[u64], total: u64, seconds: f64) -> Histogram {
 fn pairs<D: Dimensions>(labels: &[&str], at: usize) -> Vec<LabelPair> {
     let pairs = labels.iter().zip(D::texts(at)).map(|(name, value)| pair(name, value));
     pairs.collect()
+}
+
+/// One counter.
+pub(crate) fn counter(labels: Vec<LabelPair>, value: u64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(float(value));
+    let mut metric = Metric::from_label(labels);
+    metric.set_counter(counter);
+    metric
+}
+
+/// One gauge.
+pub(crate) fn gauge(labels: Vec<LabelPair>, value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = Metric::from_label(labels);
+    metric.set_gauge(gauge);
+    metric
 }
 
 /// One label.

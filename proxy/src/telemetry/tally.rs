@@ -1,7 +1,8 @@
 //! Counters that cost a load, an add and a store.
 //!
 //! Each worker has its own, so that the only writer is that worker's thread; whoever scrapes sums over the workers. An
-//! increment by a second thread could be lost, and nothing worse.
+//! increment by a second thread could be lost, and nothing worse. What is rare is counted by all in one place, with
+//! [`Tally::count_shared`].
 
 use std::{
     marker::PhantomData,
@@ -20,6 +21,11 @@ impl Count {
     #[inline]
     pub(crate) fn add(&self, more: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
+    }
+
+    /// Adds one, whoever else does so at the same time.
+    pub(crate) fn add_one_shared(&self) {
+        self.0.fetch_add(1, Relaxed);
     }
 
     /// Takes one away; what was added before by the same thread.
@@ -122,6 +128,13 @@ impl<D: Dimensions> Tally<D> {
     #[inline]
     pub(crate) fn count(&self, of: D) {
         self.add(of, 1);
+    }
+
+    /// Counts one, whoever else counts here at the same time. For what is rare.
+    pub(crate) fn count_shared(&self, of: D) {
+        if let Some(cell) = self.cell(&of) {
+            cell.add_one_shared();
+        }
     }
 
     /// Counts `more`.
