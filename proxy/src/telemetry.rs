@@ -23,7 +23,7 @@ use self::{
 };
 pub(crate) use self::{
     access_log::Line,
-    counters::WorkerTelemetry,
+    counters::{Open, WorkerTelemetry},
     housekeeping::Housekeeping,
     labels::{Dial, Listener, Protocol, Side, Tunnel},
     record::RequestRecord,

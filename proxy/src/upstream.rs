@@ -11,6 +11,8 @@ use std::{
 use smallvec::SmallVec;
 use tokio::net::TcpStream;
 
+use crate::telemetry::{Open, Side};
+
 /// Whom a connection leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Whither {
@@ -31,6 +33,8 @@ pub(crate) struct Upstream {
     pub(crate) socket: TcpStream,
     /// Whether it was dialled for the request that holds it.
     pub(crate) fresh: bool,
+    /// Counts it among the open ones.
+    pub(crate) open: Open<Side>,
 }
 
 /// What became of an idle upstream.

@@ -85,7 +85,9 @@ impl<'a> Http1Exchange<'a> {
         if let Whither::Endpoint(endpoint) = whither {
             self.session.choices.succeeded(endpoint);
         }
-        Ok(Upstream { whither, socket, fresh: true })
+        let side = if matches!(whither, Whither::Endpoint(_)) { Side::Sandbox } else { Side::Baseline };
+        let open = client.worker.telemetry.upstream(side.into());
+        Ok(Upstream { whither, socket, fresh: true, open })
     }
 
     /// One try on one connection.

@@ -100,7 +100,7 @@ impl<H: Head> Request<'_, H> {
             if tried || !bodiless || !safe {
                 return Ok(end);
             }
-            to.shared.telemetry.retried(Side::Sandbox.into());
+            to.worker.shared.telemetry.retried(Side::Sandbox.into());
             tried = true;
         }
     }

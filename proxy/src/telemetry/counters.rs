@@ -28,6 +28,8 @@ pub(crate) struct Counters {
     pub(crate) tunnels: Tally<Tunnel>,
     /// Tunnels open.
     pub(crate) tunnels_open: Tally<Tunnel>,
+    /// Upstream connections open.
+    pub(super) upstreams_open: Tally<Side>,
 }
 
 /// What is rare, and counted by all threads in one place.
@@ -74,6 +76,11 @@ impl WorkerTelemetry {
     pub(crate) fn tunnel(self: &Rc<Self>, what: Tunnel) -> Open<Tunnel> {
         self.counters.tunnels.count(what);
         Open::new(self, what, |counters| &counters.tunnels_open)
+    }
+
+    /// Counts an upstream connection, open until the guard drops.
+    pub(crate) fn upstream(self: &Rc<Self>, side: Side) -> Open<Side> {
+        Open::new(self, side, |counters| &counters.upstreams_open)
     }
 }
 

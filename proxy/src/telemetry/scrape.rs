@@ -76,6 +76,12 @@ impl Scrape<'_> {
             &["side", "outcome"],
             &self.rare.dials,
         ));
+        families.push(self.gauge(
+            "bellhop_proxy_upstream_connections_open",
+            "Connections open to upstreams.",
+            &["side"],
+            |counters| &counters.upstreams_open,
+        ));
         families.push(rare(
             "bellhop_proxy_endpoints_set_aside_total",
             "Endpoints of sandboxes that failed and were passed over for a while.",
