@@ -39,4 +39,3 @@ mod upstream;
 mod worker;
 
 pub use config::Config;
-pub use shared::Shared;

@@ -17,7 +17,7 @@ use crate::{
 
 /// Everything that outlives a connection. Requests read from it and never wait for it.
 #[derive(Debug)]
-pub struct Shared {
+pub(crate) struct Shared {
     /// The effective configuration.
     pub(crate) config: Config,
     /// Where a routing key rides.
@@ -39,7 +39,7 @@ pub struct Shared {
 }
 
 /// A handle on [`Shared`]; a worker holds one, and lends it to its connections.
-pub type SharedRef = Arc<Shared>;
+pub(crate) type SharedRef = Arc<Shared>;
 
 impl Shared {
     /// The state of a proxy that serves nobody yet.

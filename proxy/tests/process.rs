@@ -1,4 +1,5 @@
 //! `bellhop-proxy` as a process: its command line, its signals, its limits.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "the helpers of a test are the test")]
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -188,7 +189,7 @@ fn out_of_descriptors_accepting_pauses_and_recovers_without_spinning() {
     let (listener, address) = listener();
     let proxy =
         Proxy::start(&format!("ulimit -n 64 && exec $PROXY --upstream {address} --max-connections 1000"));
-    let mut clients: Vec<_> = (0..60).map(|_| proxy.dial()).collect();
+    let clients: Vec<_> = (0..60).map(|_| proxy.dial()).collect();
     let mut servers = Vec::new();
     listener.set_nonblocking(true).unwrap();
     let settled = Instant::now() + Duration::from_secs(1);

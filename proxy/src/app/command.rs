@@ -1,6 +1,7 @@
 //! The command line: from arguments to an exit code.
 
 use std::{
+    backtrace::BacktraceStatus,
     error::Error,
     ffi::OsString,
     io::{self, IsTerminal as _},
@@ -87,6 +88,7 @@ where
 
 fn run(config: Config) -> ExitCode {
     log_to_stderr(&config.process);
+    log_panics();
     let running = match start(config) {
         Ok(running) => running,
         Err(error @ StartError::NoListener) => {
@@ -149,4 +151,17 @@ fn log_to_stderr(process: &Process) {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
+}
+
+/// A panic loses one connection; it is told as everything else is, in one line, and its backtrace on demand
+/// (`RUST_BACKTRACE`).
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = std::backtrace::Backtrace::capture();
+        let backtrace =
+            matches!(backtrace.status(), BacktraceStatus::Captured).then(|| backtrace.to_string());
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed");
+        tracing::error!(thread, location = ?panic.location(), backtrace, "panic: {}", panic.payload_as_str().unwrap_or("?"));
+    }));
 }
