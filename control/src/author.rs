@@ -33,8 +33,10 @@ const TRIES: usize = 4;
 pub(crate) struct Precondition {
     /// `If-Match`: one of these versions; `*` for any.
     pub(crate) matches: Option<Vec<String>>,
-    /// `If-None-Match: *`, and `POST`: there is none yet.
-    pub(crate) absent: bool,
+    /// `If-None-Match: *`: there is none yet.
+    pub(crate) none_matches: bool,
+    /// `POST`: there is none yet.
+    pub(crate) creates: bool,
 }
 
 /// How an object is written.
@@ -85,7 +87,11 @@ impl Author {
             let _one_at_a_time = self.control.writing.lock().await;
             let (stored, writes, preview, created) = self.prepare(name, make, how, &resolved)?;
             if how.dry_run {
-                let object = preview.held.map_or(stored.object, |held| held.manifest());
+                let mut object = preview.held.map_or(stored.object, |held| held.manifest());
+                let world = self.control.world();
+                let version =
+                    world.get(name).and_then(|held| held.stored.object.metadata().resource_version.clone());
+                object.metadata_mut().resource_version = version;
                 return Ok(Written { object, created });
             }
             // nothing to write where nothing would change
@@ -96,6 +102,7 @@ impl Author {
                     Err(error) => return Err(store_problem(&error)),
                 }
             }
+            tracing::info!(object = %describe(name), created, "written");
             let object = self.control.world().get(name).map_or(stored.object, |held| held.manifest());
             return Ok(Written { object, created });
         }
@@ -136,7 +143,10 @@ impl Author {
             );
             writes.extend(self.lost(&preview, name, now));
             match self.commit(writes).await {
-                Ok(()) => return Ok(held.manifest()),
+                Ok(()) => {
+                    tracing::info!(object = %describe(name), "deleted");
+                    return Ok(held.manifest());
+                }
                 Err(StoreError::Changed(_)) if tries < TRIES => {}
                 Err(error) => return Err(store_problem(&error)),
             }

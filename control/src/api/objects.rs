@@ -74,7 +74,7 @@ pub(super) async fn create(
     let given = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let name = ObjectName { kind, name: FullName { namespace, name: label("metadata.name", given)? } };
     let wanted = wanted(value, &name)?;
-    let when = Precondition { matches: None, absent: true };
+    let when = Precondition { creates: true, ..Precondition::default() };
     let how = How { when, dry_run: query.dry_run, renew: true };
     let written = api.author.write(&name, &|_| Ok(wanted.clone()), &how).await?;
     let mut response = answer(StatusCode::CREATED, &written.object);
@@ -256,7 +256,7 @@ fn precondition(headers: &HeaderMap) -> Result<Precondition, Problem> {
     };
     let matches = list(&header::IF_MATCH)
         .map(|text| text.split(',').map(|tag| tag.trim().trim_matches('"').to_owned()).collect());
-    let absent = match list(&header::IF_NONE_MATCH).as_deref().map(str::trim) {
+    let none_matches = match list(&header::IF_NONE_MATCH).as_deref().map(str::trim) {
         None => false,
         Some("*") => true,
         Some(other) => {
@@ -265,7 +265,7 @@ fn precondition(headers: &HeaderMap) -> Result<Precondition, Problem> {
             return Err(problem.at("If-None-Match", Some(other), rule));
         }
     };
-    Ok(Precondition { matches, absent })
+    Ok(Precondition { matches, none_matches, creates: false })
 }
 
 fn answer_written(written: &Written) -> Response {

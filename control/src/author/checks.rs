@@ -20,8 +20,9 @@ pub(super) fn precondition(
     when: &Precondition,
 ) -> Result<(), Problem> {
     let version = held.and_then(|held| held.stored.object.metadata().resource_version.as_deref());
-    if when.absent && held.is_some() {
-        return Err(Problem::new(ProblemType::Conflict, format!("{} exists already", describe(name))));
+    if held.is_some() && (when.creates || when.none_matches) {
+        let kind = if when.creates { ProblemType::Conflict } else { ProblemType::PreconditionFailed };
+        return Err(Problem::new(kind, format!("{} exists already", describe(name))));
     }
     match (&when.matches, version) {
         (None, _) => Ok(()),

@@ -53,7 +53,7 @@ async fn preconditions_keep_a_write_from_overtaking_another() {
     let made = put(&[("if-none-match", "*")]).await;
     assert_eq!(made.status, StatusCode::CREATED);
     let tag = made.headers["etag"].to_str().unwrap();
-    assert_eq!(put(&[("if-none-match", "*")]).await.status, StatusCode::CONFLICT);
+    assert_eq!(put(&[("if-none-match", "*")]).await.status, StatusCode::PRECONDITION_FAILED);
     assert_eq!(put(&[("if-match", "\"no\"")]).await.status, StatusCode::PRECONDITION_FAILED);
     assert_eq!(put(&[("if-match", tag)]).await.status, StatusCode::OK);
     let created = server.write(Method::POST, "/v1/namespaces/default/services", &wanted).await;
