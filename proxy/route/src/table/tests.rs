@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use bellhop_api::watch::{Event, KeyUnit, ServicePort};
 use proptest::prelude::*;
@@ -45,8 +45,6 @@ fn standing(table: &RouteTable, place: Place<'_>) -> Option<String> {
 fn at(address: &str) -> SocketAddr {
     address.parse().unwrap()
 }
-
-use std::net::SocketAddr;
 
 #[test]
 fn an_address_stands_for_every_destination_behind_it() {
@@ -173,6 +171,39 @@ fn the_committed_watch_corpus_holds_units_that_compile() {
     });
     let table = table(&puts.collect::<Vec<_>>());
     assert_eq!((table.len(), table.services().len()), (2, 1));
+}
+
+/// DESIGN §4.3.
+#[test]
+fn no_reader_sees_half_of_a_put() {
+    let form = |n: u8| {
+        let route = |service| format!(r#"{{"destination":"{service}:80","endpoints":["10.0.0.{n}:80"]}}"#);
+        key("k", &format!("{},{}", route("a"), route("b")))
+    };
+    let (one, two) = (form(1), form(2));
+    let table = table(std::slice::from_ref(&one));
+    let seen = std::thread::scope(|scope| {
+        let readers = [(); 2].map(|()| {
+            scope.spawn(|| {
+                let mut seen = std::collections::BTreeSet::new();
+                for _ in 0..20_000 {
+                    let held = table.key("k").unwrap();
+                    assert_eq!(held.routes[0].endpoints, held.routes[1].endpoints);
+                    seen.insert(held.digest);
+                }
+                seen
+            })
+        });
+        for _ in 0..5_000 {
+            table.put(&two).unwrap();
+            table.put(&one).unwrap();
+        }
+        readers.map(|reader| reader.join().unwrap())
+    });
+    assert!(seen.iter().flatten().all(|digest| {
+        [&one, &two].iter().any(|unit| matches!(unit, Unit::Key(unit) if crate::digest(unit) == *digest))
+    }));
+    assert_eq!((table.len(), table.digest()), (1, table.key("k").unwrap().digest));
 }
 
 /// What a test may do to a table: key number, and what it becomes.
