@@ -11,7 +11,7 @@ use std::{
 use clap::{CommandFactory as _, FromArgMatches as _};
 use tokio::{
     runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 use super::{Running, StartError, start};
@@ -89,6 +89,13 @@ where
 fn run(config: Config) -> ExitCode {
     log_to_stderr(&config.process);
     log_panics();
+    let signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!(%error, "cannot wait for signals");
+            return ExitCode::FAILURE;
+        }
+    };
     let running = match start(config) {
         Ok(running) => running,
         Err(error @ StartError::NoListener) => {
@@ -104,40 +111,46 @@ fn run(config: Config) -> ExitCode {
         Ok(config) => tracing::info!(addresses = ?running.addresses(), %config, "serving"),
         Err(error) => tracing::error!(%error, "the effective configuration cannot be told"),
     }
-    match until_the_end(&running) {
-        Ok(true) => {
-            tracing::info!("drained");
-            ExitCode::SUCCESS
-        }
-        Ok(false) => {
-            tracing::warn!("ended by a second signal");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            tracing::error!(%error, "cannot wait for signals");
-            ExitCode::FAILURE
-        }
+    if signals.until_the_end(&running) {
+        tracing::info!("drained");
+        ExitCode::SUCCESS
+    } else {
+        tracing::warn!("ended by a second signal");
+        ExitCode::FAILURE
     }
 }
 
-/// Waits for signals or the end; whether the proxy came to its end by itself.
-fn until_the_end(running: &Running) -> io::Result<bool> {
-    runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut signals = 0;
-        while signals < 2 {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                () = running.shared.drain.reached(Phase::Ended) => return Ok(true),
+/// Signals, heard from before the first connection on: later no descriptor may be left for them.
+struct Signals {
+    runtime: runtime::Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
+        let (terminate, interrupt) = runtime.block_on(async {
+            io::Result::Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+        })?;
+        Ok(Self { runtime, terminate, interrupt })
+    }
+
+    /// Waits for signals or the end; whether the proxy came to its end by itself.
+    fn until_the_end(self, running: &Running) -> bool {
+        let Self { runtime, mut terminate, mut interrupt } = self;
+        runtime.block_on(async {
+            for phase in [Phase::Draining, Phase::Ended] {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                    () = running.shared.drain.reached(Phase::Ended) => return true,
+                }
+                running.shared.advance(phase);
             }
-            signals += 1;
-            running.drain();
-        }
-        running.shared.advance(Phase::Ended);
-        Ok(false)
-    })
+            false
+        })
+    }
 }
 
 fn log_to_stderr(process: &Process) {
