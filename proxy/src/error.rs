@@ -67,10 +67,6 @@ pub(crate) enum ErrorKind {
     Reset,
     /// The upstream's answer breaks a rule of HTTP; the text says which.
     BadResponse(&'static str),
-    /// A limit of this proxy is reached.
-    Overload,
-    /// This proxy is going away.
-    Draining,
 }
 
 impl ErrorKind {
@@ -92,8 +88,6 @@ impl ErrorKind {
             Self::Closed => Reason::Closed,
             Self::Reset => Reason::Reset,
             Self::BadResponse(_) => Reason::BadResponse,
-            Self::Overload => Reason::Overload,
-            Self::Draining => Reason::Draining,
         }
     }
 
@@ -116,9 +110,7 @@ impl ErrorKind {
             | Self::Refused(_)
             | Self::Closed
             | Self::Reset
-            | Self::BadResponse(_)
-            | Self::Overload
-            | Self::Draining => false,
+            | Self::BadResponse(_) => false,
         }
     }
 

@@ -100,12 +100,6 @@ impl Watched {
         self.post.until.get() <= self.patrol.rounds.get()
     }
 
-    /// Rounds since the worker began to walk: a clock for comparisons alone.
-    #[inline]
-    pub(crate) fn rounds(&self) -> u32 {
-        self.patrol.rounds.get()
-    }
-
     /// Whom to wake.
     #[inline]
     pub(crate) fn register(&self, waker: &Waker) {

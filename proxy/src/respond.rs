@@ -155,7 +155,7 @@ fn status(kind: ErrorKind, side: Side) -> u16 {
         ErrorKind::TargetTooLong => 414,
         ErrorKind::HeadTimeout => 408,
         ErrorKind::BadVersion => 505,
-        ErrorKind::Refused(_) | ErrorKind::Overload | ErrorKind::Draining => 503,
+        ErrorKind::Refused(_) => 503,
         ErrorKind::NotPermitted
         | ErrorKind::Loop
         | ErrorKind::NoHealthyEndpoint
@@ -187,7 +187,5 @@ fn error_type(kind: ErrorKind) -> &'static str {
         ErrorKind::ConnectFailed => "destination_ip_unroutable",
         ErrorKind::Closed | ErrorKind::Reset => "connection_terminated",
         ErrorKind::BadResponse(_) => "http_protocol_error",
-        ErrorKind::Overload => "connection_limit_reached",
-        ErrorKind::Draining => "destination_unavailable",
     }
 }

@@ -55,6 +55,13 @@ pub(crate) struct Request {
     pub(super) path: Span,
 }
 
+/// The line that a request begins with.
+struct StartLine<'a> {
+    method: &'a [u8],
+    target: &'a [u8],
+    is_1_0: bool,
+}
+
 /// What the fields say, gathered one by one.
 #[derive(Default)]
 struct Gathered {
@@ -93,18 +100,19 @@ impl Request {
                 gathered.field(field.name, field.value, line, carriers)?;
                 lines.push(line);
             }
-            let (method, path) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
-            Ok((status, (method.as_bytes(), path.as_bytes(), request.version == Some(0), gathered)))
+            let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
+            let (method, target) = (method.as_bytes(), target.as_bytes());
+            Ok((status, (StartLine { method, target, is_1_0: request.version == Some(0) }, gathered)))
         });
-        let (method, target, is_1_0, gathered) = parsed.map_err(kind)?;
-        if target.len() > limits.max_uri_bytes {
+        let (start, gathered) = parsed.map_err(kind)?;
+        if start.target.len() > limits.max_uri_bytes {
             return Err(ErrorKind::TargetTooLong);
         }
         let fields_start = lines.first().map_or(bytes.len(), |line| line.name.start());
         if bytes.len() - fields_start > limits.max_header_bytes {
             return Err(ErrorKind::HeadTooLarge);
         }
-        gathered.request(bytes, method, target, is_1_0, lines).map_err(|fault| ErrorKind::BadRequest(fault.0))
+        gathered.request(bytes, start, lines).map_err(|fault| ErrorKind::BadRequest(fault.0))
     }
 
     /// The head's view for the steps that both engines share.
@@ -170,14 +178,8 @@ impl Gathered {
         Ok(())
     }
 
-    fn request(
-        self,
-        bytes: &[u8],
-        method: &[u8],
-        target: &[u8],
-        is_1_0: bool,
-        lines: Vec<Line>,
-    ) -> Result<Request, Fault> {
+    fn request(self, bytes: &[u8], start: StartLine<'_>, lines: Vec<Line>) -> Result<Request, Fault> {
+        let StartLine { method, target, is_1_0 } = start;
         if self.host.is_none() && !is_1_0 {
             return Err(Fault("no Host"));
         }

@@ -16,17 +16,17 @@ use bellhop_proxy::{Config, app};
 use socket2::SockRef;
 
 /// Longer than anything that should happen.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A proxy with one fixed upstream that stands for `app.default:80`, and an explicit listener.
-pub struct Proxy {
-    pub running: app::Running,
-    pub fixed: SocketAddr,
-    pub explicit: SocketAddr,
+pub(crate) struct Proxy {
+    pub(crate) running: app::Running,
+    pub(crate) fixed: SocketAddr,
+    pub(crate) explicit: SocketAddr,
 }
 
 impl Proxy {
-    pub fn start(upstream: SocketAddr, more: &[&str]) -> Self {
+    pub(crate) fn start(upstream: SocketAddr, more: &[&str]) -> Self {
         let upstream = upstream.to_string();
         let mut args = vec!["--listen", "127.0.0.1:0", "--upstream", &upstream, "--destination", "app:80"];
         args.extend([
@@ -47,7 +47,7 @@ impl Proxy {
     }
 
     /// One with these routes in force.
-    pub fn with_routes(upstream: SocketAddr, units: Vec<Unit>, more: &[&str]) -> Self {
+    pub(crate) fn with_routes(upstream: SocketAddr, units: Vec<Unit>, more: &[&str]) -> Self {
         let control = format!("http://{}", control(units));
         let mut args = vec!["--control", &control];
         args.extend(more);
@@ -73,7 +73,7 @@ impl Proxy {
         }
     }
 
-    pub fn client(&self) -> Conn {
+    pub(crate) fn client(&self) -> Conn {
         Conn::connect(self.fixed)
     }
 }
@@ -100,19 +100,19 @@ fn control(units: Vec<Unit>) -> SocketAddr {
 }
 
 /// An upstream that treats each connection as the test says; connections are numbered from 0.
-pub struct Upstream {
-    pub address: SocketAddr,
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
     accepted: Arc<AtomicUsize>,
 }
 
 impl Upstream {
     /// Connections that came so far.
-    pub fn accepted(&self) -> usize {
+    pub(crate) fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
 }
 
-pub fn serve(treat: impl Fn(Conn, usize) + Send + Sync + 'static) -> Upstream {
+pub(crate) fn serve(treat: impl Fn(Conn, usize) + Send + Sync + 'static) -> Upstream {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let accepted = Arc::new(AtomicUsize::new(0));
@@ -128,7 +128,7 @@ pub fn serve(treat: impl Fn(Conn, usize) + Send + Sync + 'static) -> Upstream {
 }
 
 /// An upstream that answers every request with `name`, its target and its body.
-pub fn echo(name: &'static str) -> Upstream {
+pub(crate) fn echo(name: &'static str) -> Upstream {
     serve(move |mut conn, _| {
         while let Some(request) = conn.message() {
             let target = request.head.split(' ').nth(1).unwrap_or_default();
@@ -139,27 +139,27 @@ pub fn echo(name: &'static str) -> Upstream {
 }
 
 /// A port that refuses.
-pub fn refusing() -> SocketAddr {
+pub(crate) fn refusing() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// A message as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Message {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Message {
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.head.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.head
             .lines()
             .filter_map(|line| line.split_once(": "))
@@ -169,19 +169,19 @@ impl Message {
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     Closed,
     Reset,
 }
 
 /// One end of a connection.
-pub struct Conn {
-    pub socket: TcpStream,
+pub(crate) struct Conn {
+    pub(crate) socket: TcpStream,
     held: Vec<u8>,
 }
 
 impl Conn {
-    pub fn connect(to: SocketAddr) -> Self {
+    pub(crate) fn connect(to: SocketAddr) -> Self {
         Self::new(TcpStream::connect(to).unwrap())
     }
 
@@ -192,16 +192,16 @@ impl Conn {
     }
 
     /// Sends; a peer that is gone is found out when reading.
-    pub fn send(&mut self, text: &str) {
+    pub(crate) fn send(&mut self, text: &str) {
         self.send_bytes(text.as_bytes());
     }
 
-    pub fn send_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         let _ = self.socket.write_all(bytes);
     }
 
     /// Reads up to and with the empty line; what came so far where the connection ends before.
-    pub fn head(&mut self) -> String {
+    pub(crate) fn head(&mut self) -> String {
         loop {
             if let Some(at) = self.held.windows(4).position(|four| four == b"\r\n\r\n") {
                 let rest = self.held.split_off(at + 4);
@@ -214,18 +214,18 @@ impl Conn {
         }
     }
 
-    pub fn exactly(&mut self, count: usize) -> Vec<u8> {
+    pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
         while self.held.len() < count && self.more() {}
         let rest = self.held.split_off(count.min(self.held.len()));
         std::mem::replace(&mut self.held, rest)
     }
 
     /// Reads one message with a length or chunks; none where the connection has ended.
-    pub fn message(&mut self) -> Option<Message> {
+    pub(crate) fn message(&mut self) -> Option<Message> {
         self.answer_to("GET")
     }
 
-    pub fn answer_to(&mut self, method: &str) -> Option<Message> {
+    pub(crate) fn answer_to(&mut self, method: &str) -> Option<Message> {
         let head = self.head();
         if !head.ends_with("\r\n\r\n") {
             return None;
@@ -265,7 +265,7 @@ impl Conn {
     }
 
     /// Reads to the end.
-    pub fn rest(&mut self) -> (Vec<u8>, End) {
+    pub(crate) fn rest(&mut self) -> (Vec<u8>, End) {
         let mut all = std::mem::take(&mut self.held);
         loop {
             let mut some = [0; 4096];
@@ -280,11 +280,11 @@ impl Conn {
         }
     }
 
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.socket.shutdown(Shutdown::Write).unwrap();
     }
 
-    pub fn reset(self) {
+    pub(crate) fn reset(self) {
         SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
@@ -305,7 +305,7 @@ impl Conn {
 }
 
 /// Routes of one key for `app.default:80`.
-pub fn route(key: &str, endpoints: &[SocketAddr], fallback: bool) -> Unit {
+pub(crate) fn route(key: &str, endpoints: &[SocketAddr], fallback: bool) -> Unit {
     let fallback = if fallback { "baseline" } else { "none" };
     let unit = serde_json::json!({
         "key": {
@@ -318,6 +318,6 @@ pub fn route(key: &str, endpoints: &[SocketAddr], fallback: bool) -> Unit {
 }
 
 /// A request with a key.
-pub fn keyed(key: &str) -> String {
+pub(crate) fn keyed(key: &str) -> String {
     format!("GET /k HTTP/1.1\r\nHost: app\r\nBaggage: routing-key={key}\r\n\r\n")
 }
