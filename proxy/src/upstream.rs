@@ -34,7 +34,7 @@ pub(crate) struct Upstream {
     /// Whether it was dialled for the request that holds it.
     pub(crate) fresh: bool,
     /// Counts it among the open ones.
-    pub(crate) open: Open<Side>,
+    pub(crate) _open: Open<Side>,
 }
 
 /// What became of an idle upstream.

@@ -86,8 +86,8 @@ impl<'a> Http1Exchange<'a> {
             self.session.choices.succeeded(endpoint);
         }
         let side = if matches!(whither, Whither::Endpoint(_)) { Side::Sandbox } else { Side::Baseline };
-        let open = client.worker.telemetry.upstream(side.into());
-        Ok(Upstream { whither, socket, fresh: true, open })
+        let _open = client.worker.telemetry.upstream(side.into());
+        Ok(Upstream { whither, socket, fresh: true, _open })
     }
 
     /// One try on one connection.
