@@ -39,3 +39,19 @@ pub fn http1_requests(bytes: &[u8]) {
 pub fn http1_answers(bytes: &[u8]) {
     crate::http1::oracle::answers(bytes);
 }
+
+/// Target `watch`.
+///
+/// # Panics
+/// Where a stream's meaning depends on how it is cut, or takes away a table in force.
+pub fn watch(bytes: &[u8]) {
+    crate::routes::oracle::watch(bytes);
+}
+
+/// Target `snapshot`.
+///
+/// # Panics
+/// Where a snapshot that is believed does not read back as the same table.
+pub fn snapshot(bytes: &[u8]) {
+    crate::routes::oracle::snapshot(bytes);
+}

@@ -11,6 +11,8 @@ mod event;
 mod follow;
 mod held;
 mod lines;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod oracle;
 mod report;
 mod snapshot;
 mod tables;

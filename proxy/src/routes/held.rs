@@ -48,6 +48,12 @@ impl Kept {
         self.services.values().chain(self.keys.values()).map(AsRef::as_ref)
     }
 
+    /// How many keys there are.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
     /// How many units there are.
     pub(super) fn len(&self) -> usize {
         self.services.len() + self.keys.len()

@@ -87,6 +87,19 @@ pub(super) struct Snapshot {
     position: Option<Position>,
 }
 
+#[cfg(any(test, fuzzing))]
+impl Snapshot {
+    /// Its bytes, written anew.
+    pub(super) fn render(&self) -> Result<Vec<u8>, serde_json::Error> {
+        render(&self.kept, self.position.clone())
+    }
+
+    /// The digest of its table.
+    pub(super) fn digest(&self) -> bellhop_route::Digest {
+        self.table.digest()
+    }
+}
+
 /// Puts the snapshot in `file` in force, if there is one that checks out.
 pub(super) fn load(file: &Path, tables: &Tables, counters: &Housekeeping, held: &Held) {
     let outcome = match read(file).and_then(|bytes| parse(&bytes, TableBuilder::new(tables.namespace()))) {

@@ -208,3 +208,17 @@ fn an_id_that_nobody_chose_can_stand_in_a_url() {
     assert!(id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')), "{id}");
     assert!(id.ends_with(&std::process::id().to_string()));
 }
+
+/// The corpora of the fuzz targets `watch` and `snapshot`.
+#[test]
+fn the_fuzz_corpora_hold() {
+    for (name, oracle) in [("watch", oracle::watch as fn(&[u8])), ("snapshot", oracle::snapshot)] {
+        let corpus = format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+        let mut inputs = 0;
+        for entry in std::fs::read_dir(&corpus).unwrap() {
+            oracle(&std::fs::read(entry.unwrap().path()).unwrap());
+            inputs += 1;
+        }
+        assert!(inputs >= 6, "{corpus} is all but empty");
+    }
+}
