@@ -26,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         apart("f16_ends_and_resets_are_mirrored_and_leak_nothing", ends_and_resets),
         apart("f17_a_proxy_does_not_dial_itself", loops),
         apart("b21_doors_that_are_not_meant_for_the_caller_stay_shut", doors),
+        apart("b21_inbound_connections_to_other_hosts_or_ports_are_refused", strangers),
         apart("b21_loopback_listeners_answer_no_foreign_host_and_no_browser", foreign_names),
         apart("b21_endpoints_that_control_should_not_have_named_are_refused", forbidden_endpoints),
     ]
@@ -182,6 +183,34 @@ fn loops() -> Result<()> {
     let reply = stage.call("loop")?;
     ensure!(reply.status == 503, "{reply:?}");
     ensure!(stage.call("")?.version()? == "baseline", "the proxy does not serve any more");
+    Ok(())
+}
+
+/// B21: what rules written by hand redirect, but what was never meant for this workload.
+fn strangers() -> Result<()> {
+    const OTHER_PORT: u16 = PORT + 1;
+    let network = Network::with_hosts(&["caller", "callee"])?;
+    let (caller, callee) = (network.host("caller"), network.host("callee"));
+    let app = TestApp::http(callee, PORT, "baseline")?;
+    let proxy = TestProxy::plain(callee, &["--intercepted", "--inbound-ports", &PORT.to_string()])?;
+    let rules = format!(
+        "table inet hand {{\n chain in {{\n type nat hook prerouting priority dstnat\n \
+         tcp dport {{ {PORT}, {OTHER_PORT} }} redirect to :15006\n }}\n}}\n"
+    );
+    callee.run("nft", &["-f", "-"], &rules)?;
+    // An address that leads through the callee, and is not its own.
+    let elsewhere = SocketAddr::from(([198, 51, 100, 9], PORT));
+    let route = format!("{}/32", elsewhere.ip());
+    caller.run("ip", &["route", "add", &route, "via", &callee.v4.to_string()], "")?;
+    ensure!(client::get(caller, app.v4(), "/", &[])?.version()? == "baseline", "the ordinary way is shut");
+    let served = app.served();
+    let other_port = SocketAddr::from((callee.v4, OTHER_PORT));
+    for (to, reason) in [(elsewhere, "refused-not-local"), (other_port, "refused-port")] {
+        let dial = || client::raw(caller, to, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let (answer, _) = proxy.counts(reason, dial)?;
+        ensure!(answer.is_empty(), "{to} answered {:?}", String::from_utf8_lossy(&answer));
+    }
+    ensure!(app.served() == served, "a stranger reached the application");
     Ok(())
 }
 
