@@ -25,6 +25,7 @@ use crate::{
     handler::Exchange,
     respond::Answer,
     telemetry::{RequestRecord, Tunnel},
+    tunnel,
     upstream::{Upstream, Whither, reset},
 };
 
@@ -38,20 +39,23 @@ pub(super) struct Http1Exchange<'a> {
     /// Whether the answer has begun.
     pub(super) began: bool,
     pub(super) client_is_gone: bool,
+    /// Whether it came to its end, good or bad.
+    finished: bool,
 }
 
 impl<'a> Http1Exchange<'a> {
     /// A request whose head stands at the front of the session's input.
     #[inline]
     pub(super) fn new(session: &'a mut Session, request: Request) -> Self {
-        Self { session, request, untouched: true, began: false, client_is_gone: false }
+        Self { session, request, untouched: true, began: false, client_is_gone: false, finished: false }
     }
 
     /// Gives back what the exchange had borrowed.
     #[inline]
-    pub(super) fn finish(self) {
+    pub(super) fn finish(mut self) {
+        self.finished = true;
         let worker = &self.session.client.worker;
-        worker.lines.give_back(self.request.lines);
+        worker.lines.give_back(std::mem::take(&mut self.request.lines));
         self.session.input.release(&worker.buffers);
     }
 
@@ -233,5 +237,16 @@ impl Exchange for Http1Exchange<'_> {
         self.session.fate = if close { Fate::Linger } else { Fate::Next };
         record.status(answer.status);
         Box::pin(self.session.say(&answer, to_head, close)).await;
+    }
+}
+
+/// An exchange that is dropped under way was cut: by the drain's deadline, or by a panic. What went on of its answer must
+/// not look whole.
+impl Drop for Http1Exchange<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.finished {
+            tunnel::reset(&self.session.socket);
+        }
     }
 }

@@ -181,3 +181,18 @@ fn a_connection_that_rests_is_closed_soon_while_the_proxy_drains() {
     counted(&proxy, Event::DrainedIdle, 1);
     proxy.join();
 }
+
+/// F11: an answer that ends with its connection must not look whole when the deadline cuts it.
+#[test]
+fn an_answer_that_the_drain_deadline_cuts_does_not_look_whole() {
+    let (listener, address) = listener();
+    let proxy = proxy(address, &["--drain-timeout", "300ms"]);
+    let mut client = dial(&proxy);
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut server = accept(&listener);
+    let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf";
+    passes(&mut server, &mut client, answer);
+    proxy.drain();
+    proxy.join();
+    assert!(is_reset(&mut client));
+}
