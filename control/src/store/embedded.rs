@@ -1,11 +1,12 @@
 //! The embedded store: one redb file, or memory.
 //!
 //! One thread writes. Commits that arrive while it waits for the disk go into the next transaction together, so that a
-//! burst costs few syncs; each is still all or nothing, and none is answered before it is on disk.
+//! burst costs few syncs; each is still all or nothing, and none is answered before it is on disk. A fault of the disk (it
+//! may be full) refuses what it hits; the next write tries the file anew.
 
 use std::{
     collections::VecDeque,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -14,6 +15,10 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream, stream::BoxStream};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, backends::InMemoryBackend};
 use tokio::sync::{mpsc, oneshot, watch};
+
+mod file;
+
+use file::{File, FileError};
 
 use super::{Commit, Expect, Listing, Record, Revision, Store, StoreError, Write, life::LifeFile};
 
@@ -27,7 +32,7 @@ const BATCH: usize = 256;
 /// The embedded store.
 #[derive(Debug)]
 pub struct Embedded {
-    database: Arc<Database>,
+    file: Arc<File>,
     epoch: String,
     queue: Option<mpsc::UnboundedSender<Job>>,
     writer: Option<thread::JoinHandle<()>>,
@@ -79,7 +84,7 @@ impl Embedded {
         std::fs::create_dir_all(directory)?;
         let path = directory.join("bellhop.redb");
         let database = Database::create(&path)?;
-        Self::start(database, Some(LifeFile::beside(&path)))
+        Self::start(database, Some(path))
     }
 
     /// A store that lives as long as the process.
@@ -90,15 +95,15 @@ impl Embedded {
         Self::start(Database::builder().create_with_backend(InMemoryBackend::new())?, None)
     }
 
-    fn start(database: Database, life: Option<LifeFile>) -> Result<Self, OpenError> {
-        let epoch = begin(&database, life.as_ref())?;
+    fn start(database: Database, path: Option<PathBuf>) -> Result<Self, OpenError> {
+        let epoch = begin(&database, path.as_deref().map(LifeFile::beside).as_ref())?;
         let revision = revision(&database)?;
-        let database = Arc::new(database);
+        let file = Arc::new(File::new(database, path));
         let recent = Arc::new(Recent { commits: Mutex::default(), newest: watch::Sender::new(revision) });
         let (queue, jobs) = mpsc::unbounded_channel();
-        let writer = Writer { database: Arc::clone(&database), recent: Arc::clone(&recent), revision };
+        let writer = Writer { file: Arc::clone(&file), recent: Arc::clone(&recent), revision, failed: false };
         let writer = thread::Builder::new().name("store".into()).spawn(move || writer.run(jobs))?;
-        Ok(Self { database, epoch, queue: Some(queue), writer: Some(writer), recent })
+        Ok(Self { file, epoch, queue: Some(queue), writer: Some(writer), recent })
     }
 }
 
@@ -140,9 +145,9 @@ fn revision(database: &Database) -> Result<Revision, redb::Error> {
 
 impl Store for Embedded {
     fn list(&self) -> BoxFuture<'_, Result<Listing, StoreError>> {
-        let (database, epoch) = (Arc::clone(&self.database), self.epoch.clone());
+        let (file, epoch) = (Arc::clone(&self.file), self.epoch.clone());
         async move {
-            let read = tokio::task::spawn_blocking(move || read_all(&database, epoch));
+            let read = tokio::task::spawn_blocking(move || file.with(|database| read_all(database, epoch)));
             read.await.map_err(StoreError::failed)?.map_err(StoreError::failed)
         }
         .boxed()
@@ -218,9 +223,10 @@ impl Recent {
 
 /// The thread that writes.
 struct Writer {
-    database: Arc<Database>,
+    file: Arc<File>,
     recent: Arc<Recent>,
     revision: Revision,
+    failed: bool,
 }
 
 impl Writer {
@@ -239,7 +245,9 @@ impl Writer {
 
     fn serve(&mut self, batch: Vec<Job>) {
         let (jobs, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.writes, job.answer)).unzip();
-        match self.transact(jobs) {
+        let outcomes =
+            self.mend().and_then(|()| self.file.with(|database| transact(database, self.revision, jobs)));
+        match outcomes {
             Ok(outcomes) => {
                 for (outcome, answer) in outcomes.into_iter().zip(answers) {
                     let outcome = outcome.map(|commit| {
@@ -253,6 +261,7 @@ impl Writer {
             }
             Err(error) => {
                 tracing::error!(%error, "the store cannot write");
+                self.failed = true;
                 let error: Arc<dyn std::error::Error + Send + Sync> = Arc::new(error);
                 for answer in answers {
                     answer.send(Err(StoreError::Failed(Arc::clone(&error)))).ok();
@@ -261,34 +270,55 @@ impl Writer {
         }
     }
 
-    /// All jobs in one transaction; one whose expectations fail changes nothing and does not disturb the others.
-    fn transact(&self, jobs: Vec<Vec<Write>>) -> Result<Vec<Result<Commit, StoreError>>, redb::Error> {
-        let transaction = self.database.begin_write()?;
-        let mut revision = self.revision;
-        let mut outcomes = Vec::with_capacity(jobs.len());
-        {
-            let mut records = transaction.open_table(RECORDS)?;
-            for writes in jobs {
-                if let Some(name) = unmet(&records, &writes)? {
-                    outcomes.push(Err(StoreError::Changed(name)));
-                    continue;
-                }
-                revision += 1;
-                let mut changes = Vec::with_capacity(writes.len());
-                for Write { name, value, .. } in writes {
-                    match &value {
-                        Some(value) => drop(records.insert(&*name, (revision, &**value))?),
-                        None => drop(records.remove(&*name)?),
-                    }
-                    changes.push((name, value));
-                }
-                outcomes.push(Ok(Commit { revision, changes }));
-            }
-            transaction.open_table(META)?.insert("revision", &*revision.to_string())?;
+    /// After a fault: opens the file again. A commit whose answer was an error may have happened; if so, watchers must
+    /// list anew.
+    fn mend(&mut self) -> Result<(), FileError> {
+        if !self.failed {
+            return Ok(());
         }
-        transaction.commit()?;
-        Ok(outcomes)
+        self.file.reopen()?;
+        let found = self.file.with(revision)?;
+        if found != self.revision {
+            self.revision = found;
+            self.recent.lock().clear();
+            self.recent.newest.send_replace(found);
+        }
+        self.failed = false;
+        tracing::info!(revision = found, "the store is open again");
+        Ok(())
     }
+}
+
+/// All jobs in one transaction; one whose expectations fail changes nothing and does not disturb the others.
+fn transact(
+    database: &Database,
+    mut revision: Revision,
+    jobs: Vec<Vec<Write>>,
+) -> Result<Vec<Result<Commit, StoreError>>, redb::Error> {
+    let transaction = database.begin_write()?;
+    let mut outcomes = Vec::with_capacity(jobs.len());
+    {
+        let mut records = transaction.open_table(RECORDS)?;
+        for writes in jobs {
+            if let Some(name) = unmet(&records, &writes)? {
+                outcomes.push(Err(StoreError::Changed(name)));
+                continue;
+            }
+            revision += 1;
+            let mut changes = Vec::with_capacity(writes.len());
+            for Write { name, value, .. } in writes {
+                match &value {
+                    Some(value) => drop(records.insert(&*name, (revision, &**value))?),
+                    None => drop(records.remove(&*name)?),
+                }
+                changes.push((name, value));
+            }
+            outcomes.push(Ok(Commit { revision, changes }));
+        }
+        transaction.open_table(META)?.insert("revision", &*revision.to_string())?;
+    }
+    transaction.commit()?;
+    Ok(outcomes)
 }
 
 /// The first record that is not as expected.
