@@ -133,7 +133,7 @@ where
     log(config.log);
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("{error:#}"), ExitCode::FAILURE),
+        Err(error) => fail(&error.to_string(), ExitCode::FAILURE),
     }
 }
 

@@ -7,15 +7,7 @@ use ipnet::IpNet;
 
 use crate::networks::Networks;
 
-/// Bellhop's control plane: keeps services, sandboxes and groups, and tells every proxy their routes.
-///
-/// It serves HTTP and JSON; see /openapi.json. Try it:
-///
-///   bellhop-control --data-dir ./bellhop-data
-///   bellhop sandbox create pr-15 --override route:8080=10.0.0.7:8080 --ttl 4h --wait
-///   curl -N 'http://127.0.0.1:7070/v1/routes?watch=true'
-///
-/// Every flag can be given in the environment: BELLHOP_ and its name, upper case, with underscores.
+/// Bellhop's control plane: keeps services, sandboxes and groups, and tells every proxy their routes
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Flags {
     /// Where to listen. Loopback only, unless --insecure: everybody who reaches this address may change every route
@@ -47,6 +39,15 @@ pub(crate) struct Flags {
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "BELLHOP_LOG")]
     log: LogFormat,
 }
+
+const EXAMPLES: &str = "\
+Try it:
+  bellhop-control --data-dir ./bellhop-data
+  bellhop sandbox create pr-15 --override route:8080=10.0.0.7:8080 --ttl 4h
+  bellhop-proxy --listen 127.0.0.1:8080 --upstream 127.0.0.1:9090 --destination route:8080 --control http://127.0.0.1:7070
+  curl -N 'http://127.0.0.1:7070/v1/routes?watch=true'
+
+It speaks HTTP and JSON, described at /openapi.json. Exit codes: 0 ended as told, 1 could not start, 64 wrong flags.";
 
 /// Form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -109,7 +110,7 @@ impl Config {
     /// Reads a whole command line, the program's name in front.
     pub(crate) fn from_command_line(args: impl IntoIterator<Item = OsString>) -> Result<Self, UsageError> {
         #[derive(Debug, clap::Parser)]
-        #[command(name = "bellhop-control", version)]
+        #[command(name = "bellhop-control", version, after_help = EXAMPLES)]
         struct CommandLine {
             #[command(flatten)]
             flags: Flags,

@@ -55,6 +55,9 @@ pub enum OpenError {
     /// The directory cannot be made, or the mark beside the database not written.
     #[error("cannot use the data directory: {0}")]
     Io(#[from] std::io::Error),
+    /// Another process has the database open.
+    #[error("{0} is in use; does another control plane run on this directory?")]
+    InUse(PathBuf),
     /// The database cannot be opened.
     #[error("cannot open the database: {0}")]
     Database(#[from] redb::DatabaseError),
@@ -83,7 +86,10 @@ impl Embedded {
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
         std::fs::create_dir_all(directory)?;
         let path = directory.join("bellhop.redb");
-        let database = Database::create(&path)?;
+        let database = Database::create(&path).map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(path.clone()),
+            other => other.into(),
+        })?;
         Self::start(database, Some(path))
     }
 
