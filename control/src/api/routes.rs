@@ -179,7 +179,7 @@ fn sentence(key: &ExplainedKey, destination: &Destination) -> String {
         "sandbox" => format!("routes {destination}"),
         "unknown-key" => "is not known".into(),
         "no-route-here" => format!("has no route for {destination}"),
-        "gone" => "was there and is no more, or its route is".into(),
+        "gone" => format!("is gone, or has lost its route for {destination}"),
         "conflict" => format!("has overrides that differ for {destination}"),
         other => format!("says {other}"),
     };
