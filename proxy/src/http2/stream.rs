@@ -98,7 +98,9 @@ impl Exchange for Stream<'_> {
         };
         let done = match attempt.target {
             Target::Sandbox { endpoint, protocol: EndpointProtocol::Http1 } => {
-                to_http1::run(self.engine, endpoint, message, &mut self.incoming, on_head).await?
+                // Boxed: rare, and larger than all the rest.
+                let run = to_http1::run(self.engine, endpoint, message, &mut self.incoming, on_head);
+                Box::pin(run).await?
             }
             target => {
                 let whither = whither(context, target);
