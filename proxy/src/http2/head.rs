@@ -72,3 +72,55 @@ fn check_authority(head: &Parts) -> Result<(), Fault> {
         (Some(_), _) | (None, Some(_)) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn checked(request: http::request::Builder) -> Result<(), Fault> {
+        check(&request.body(()).unwrap().into_parts().0, &Limits::default())
+    }
+
+    #[test]
+    fn b5_a_head_with_two_authorities_or_none_is_malformed() {
+        let get = || Request::get("http://route:8080/");
+        assert_eq!(checked(get()), Ok(()));
+        assert_eq!(checked(get().header("host", "ROUTE:8080")), Ok(()));
+        assert_eq!(checked(Request::get("/").header("host", "route")), Ok(()));
+        for bad in [
+            get().header("host", "other"),
+            get().header("host", "route:8080").header("host", "route:8080"),
+            get().header("host", ""),
+            Request::get("http://a@route/"),
+            Request::get("/"),
+            Request::get("/").header("host", "a b"),
+            Request::get("/").header("host", ""),
+        ] {
+            assert_eq!(checked(bad), Err(Fault::Malformed));
+        }
+    }
+
+    #[test]
+    fn a_target_is_a_path_or_an_asterisk_for_options_or_for_connect_an_authority() {
+        assert_eq!(checked(Request::options("*").header("host", "route")), Ok(()));
+        assert_eq!(checked(Request::connect("route:80")), Ok(()));
+        assert_eq!(checked(Request::get("*").header("host", "route")), Err(Fault::Malformed));
+    }
+
+    #[test]
+    fn b9_a_head_is_measured_as_http_1_would_write_it() {
+        let with = |count: usize, size: usize| {
+            let value = "v".repeat(size);
+            (0..count).fold(Request::get("http://r/"), |request, _| request.header("x", &value))
+        };
+        assert_eq!(checked(with(100, 1)), Ok(()));
+        assert_eq!(checked(with(101, 1)), Err(Fault::HeadTooLarge));
+        assert_eq!(checked(with(1, 64 * 1024 - 5)), Ok(()));
+        assert_eq!(checked(with(1, 64 * 1024 - 4)), Err(Fault::HeadTooLarge));
+        let target = |length: usize| Request::get(format!("http://r/{}", "a".repeat(length - 2)));
+        assert_eq!(checked(target(16 * 1024)), Ok(()));
+        assert_eq!(checked(target(16 * 1024 + 1)), Err(Fault::TargetTooLong));
+    }
+}

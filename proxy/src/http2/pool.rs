@@ -91,7 +91,7 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// A pool that keeps so many idle connections to sandbox endpoints.
+    /// A pool that keeps so many idle connections besides the baseline's.
     pub(crate) fn new(max_idle: usize) -> Self {
         Self {
             entries: RefCell::default(),
@@ -151,7 +151,7 @@ impl Pool {
         let mut entries = self.entries.borrow_mut();
         entries.retain(|entry| entry.whither != whither && !entry.is_dead());
         entries.push(Entry { number, whither, slot, used: number });
-        let idle = |entry: &&Entry| matches!(entry.whither, Whither::Endpoint(_)) && entry.is_idle();
+        let idle = |entry: &&Entry| entry.whither != Whither::Baseline && entry.is_idle();
         if entries.iter().filter(idle).count() > self.max_idle {
             let oldest = entries.iter().filter(idle).min_by_key(|entry| entry.used).map(|entry| entry.number);
             entries.retain(|entry| Some(entry.number) != oldest);
