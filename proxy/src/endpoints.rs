@@ -4,7 +4,7 @@
 //! healthy. One that failed is set aside for a while by all connections of the worker, but never the last of a route.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     net::SocketAddr,
     rc::Rc,
@@ -22,7 +22,11 @@ const MAX_CHOICES: usize = 64;
 
 /// What a worker knows of the endpoints that its connections use. Only those in use or set aside are in it.
 #[derive(Debug, Default)]
-pub(crate) struct Endpoints(RefCell<HashMap<SocketAddr, Standing>>);
+pub(crate) struct Endpoints {
+    known: RefCell<HashMap<SocketAddr, Standing>>,
+    /// Whether one of them has failed lately: without that no success changes anything.
+    failing: Cell<bool>,
+}
 
 #[derive(Debug, Default)]
 struct Standing {
@@ -34,16 +38,23 @@ struct Standing {
 
 impl Endpoints {
     /// The endpoint was reached.
+    #[inline]
     pub(crate) fn succeeded(&self, endpoint: SocketAddr) {
-        if let Some(standing) = self.0.borrow_mut().get_mut(&endpoint) {
+        if !self.failing.get() {
+            return;
+        }
+        let mut known = self.known.borrow_mut();
+        if let Some(standing) = known.get_mut(&endpoint) {
             standing.failures = 0;
             standing.aside_until = None;
         }
+        self.failing.set(known.values().any(|standing| standing.failures > 0));
     }
 
     /// The endpoint could not be reached, or broke off before it answered.
     pub(crate) fn failed(&self, endpoint: SocketAddr, now: Instant) {
-        let mut all = self.0.borrow_mut();
+        self.failing.set(true);
+        let mut all = self.known.borrow_mut();
         all.retain(|_, standing| standing.load > 0 || standing.aside_until.is_some_and(|until| until > now));
         let standing = all.entry(endpoint).or_default();
         let longer = ASIDE_FIRST.saturating_mul(1 << standing.failures.min(5));
@@ -52,19 +63,19 @@ impl Endpoints {
     }
 
     fn is_healthy(&self, endpoint: SocketAddr, now: Instant) -> bool {
-        self.0.borrow().get(&endpoint).is_none_or(|s| s.aside_until.is_none_or(|until| until <= now))
+        self.known.borrow().get(&endpoint).is_none_or(|s| s.aside_until.is_none_or(|until| until <= now))
     }
 
     fn load(&self, endpoint: SocketAddr) -> u32 {
-        self.0.borrow().get(&endpoint).map_or(0, |standing| standing.load)
+        self.known.borrow().get(&endpoint).map_or(0, |standing| standing.load)
     }
 
     fn take(&self, endpoint: SocketAddr) {
-        self.0.borrow_mut().entry(endpoint).or_default().load += 1;
+        self.known.borrow_mut().entry(endpoint).or_default().load += 1;
     }
 
     fn give_back(&self, endpoint: SocketAddr) {
-        let mut all = self.0.borrow_mut();
+        let mut all = self.known.borrow_mut();
         if let Some(standing) = all.get_mut(&endpoint) {
             standing.load = standing.load.saturating_sub(1);
             if standing.load == 0 && standing.aside_until.is_none() {
@@ -92,6 +103,7 @@ struct Choice {
     key: RoutingKey,
     destination: Destination,
     endpoint: SocketAddr,
+    evidence: Option<Rc<str>>,
 }
 
 impl Choices {
@@ -103,16 +115,16 @@ impl Choices {
     /// The endpoint for one request: the one chosen before while it is healthy, else a new choice. `tried` are not
     /// chosen again; `None` where no other is left.
     pub(crate) fn choose(&self, key: &RoutingKey, route: &Route, tried: &[SocketAddr]) -> Option<SocketAddr> {
-        let now = Instant::now();
         let mut chosen = self.chosen.borrow_mut();
         let fits = |endpoint: &SocketAddr| route.endpoints.contains(endpoint) && !tried.contains(endpoint);
         let before = chosen.iter().position(|c| c.key == *key && c.destination == route.destination);
         if let Some(choice) = before.and_then(|at| chosen.get(at))
             && fits(&choice.endpoint)
-            && (route.endpoints.len() == 1 || self.endpoints.is_healthy(choice.endpoint, now))
+            && (route.endpoints.len() == 1 || self.endpoints.is_healthy(choice.endpoint, Instant::now()))
         {
             return Some(choice.endpoint);
         }
+        let now = Instant::now();
         let open: Vec<_> = route.endpoints.iter().copied().filter(fits).collect();
         let healthy: Vec<_> = open.iter().copied().filter(|e| self.endpoints.is_healthy(*e, now)).collect();
         let endpoint =
@@ -121,8 +133,26 @@ impl Choices {
             self.endpoints.give_back(chosen.remove(old).endpoint);
         }
         self.endpoints.take(endpoint);
-        chosen.push(Choice { key: key.clone(), destination: route.destination.clone(), endpoint });
+        let (key, destination) = (key.clone(), route.destination.clone());
+        chosen.push(Choice { key, destination, endpoint, evidence: None });
         Some(endpoint)
+    }
+
+    /// What is told of a request that went to the chosen `endpoint`, written by `write` when it is asked for first.
+    pub(crate) fn evidence(
+        &self,
+        key: &RoutingKey,
+        destination: &Destination,
+        endpoint: SocketAddr,
+        write: impl FnOnce() -> Option<String>,
+    ) -> Option<Rc<str>> {
+        let mut chosen = self.chosen.borrow_mut();
+        let this = |c: &&mut Choice| c.endpoint == endpoint && c.key == *key && c.destination == *destination;
+        let Some(choice) = chosen.iter_mut().find(this) else { return write().map(Rc::from) };
+        if choice.evidence.is_none() {
+            choice.evidence = write().map(Rc::from);
+        }
+        choice.evidence.clone()
     }
 
     /// The endpoint was reached.

@@ -3,7 +3,7 @@
 //! Endpoints are chosen in [`crate::endpoints`]; sending is the engines' business. A request that no byte of has reached
 //! an endpoint may go to another one, then, where its override allows it, to the baseline (DESIGN §3.4, §3.8).
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, rc::Rc};
 
 use bellhop_api::watch::EndpointProtocol;
 use bellhop_route::{Decision, Reason, Route, Verdict};
@@ -64,7 +64,7 @@ pub(crate) struct Attempt {
     /// What becomes of `bellhop-decided`.
     pub(crate) decided: DecidedField,
     /// The member to append to the answer's `Proxy-Status`.
-    pub(crate) proxy_status: Option<String>,
+    pub(crate) proxy_status: Option<Rc<str>>,
     fell_back: bool,
 }
 
@@ -151,8 +151,17 @@ impl<'a> Attempts<'a> {
         Ok(Target::Sandbox { endpoint: endpoint.ok_or_else(none_left)?, protocol: route.protocol })
     }
 
-    fn evidence(&self, target: Target) -> Option<String> {
-        respond::evidence(self.client, self.decision, self.fell_back, endpoint_of(target))
+    /// Written once for each choice of an endpoint: it says the same of each of its requests.
+    #[inline]
+    fn evidence(&self, target: Target) -> Option<Rc<str>> {
+        let Decision { verdict, key, marks, .. } = self.decision;
+        let write = || respond::evidence(self.client, self.decision, self.fell_back, endpoint_of(target));
+        match (verdict, key, endpoint_of(target)) {
+            (Verdict::Sandbox(route), Some(key), Some(endpoint)) if !marks.malformed && !marks.stale => {
+                self.choices.evidence(key, &route.destination, endpoint, write)
+            }
+            _ => write().map(Rc::from),
+        }
     }
 
     /// Removed before the application, told to the next proxy (DESIGN §3.7).

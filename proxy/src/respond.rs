@@ -92,6 +92,9 @@ pub(crate) fn answer(
     Answer { status, grpc, proxy_status, body, close: !sandbox_only }
 }
 
+/// What nearly every member for `Proxy-Status` has room in.
+const EVIDENCE_BYTES: usize = 128;
+
 /// The `Proxy-Status` member for an upstream's answer to a keyed request; `None` where nothing is to be said.
 pub(crate) fn evidence(
     client: &Client,
@@ -102,7 +105,8 @@ pub(crate) fn evidence(
     if client.worker.shared.config.telemetry.proxy_status == ProxyStatus::Errors || !is_keyed(decision) {
         return None;
     }
-    let mut text = String::from("bellhop; decision=");
+    let mut text = String::with_capacity(EVIDENCE_BYTES);
+    text.push_str("bellhop; decision=");
     match &decision.verdict {
         Verdict::Sandbox(_) if fell_back => text.push_str("baseline; reason=fallback"),
         Verdict::Sandbox(_) => text.push_str("sandbox"),

@@ -1,6 +1,9 @@
 //! The answer's direction of one exchange.
 
-use std::task::{Context, Poll, ready};
+use std::{
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
 
 use super::{
     Fault, edit,
@@ -48,7 +51,7 @@ pub(super) struct Download {
     max_headers: usize,
     max_header_bytes: usize,
     close: bool,
-    proxy_status: Option<String>,
+    proxy_status: Option<Rc<str>>,
     state: State,
     flow: Outflow,
     searched: usize,
@@ -66,7 +69,7 @@ impl Download {
         request: &Request,
         limits: &crate::config::Limits,
         close: bool,
-        proxy_status: Option<String>,
+        proxy_status: Option<Rc<str>>,
     ) -> Self {
         Self {
             asked: request.method,
