@@ -72,6 +72,10 @@ fn every_metric_has_a_help_text_and_follows_the_naming_conventions() {
         families += 1;
         assert!(name.starts_with("bellhop_proxy_"), "{name}");
         assert!(metrics.contains(&format!("# HELP {name} ")), "{name}");
+        assert!(
+            include_str!("../../OPERATING.md").contains(&format!("`{name}`")),
+            "{name} is not in OPERATING.md"
+        );
         assert_eq!(kind == "counter", name.ends_with("_total"), "{name} {kind}");
     }
     assert!(families > 15, "{metrics}");
