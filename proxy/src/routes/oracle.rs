@@ -1,10 +1,7 @@
 //! What must hold whatever stands on the wire or on the disk: for the fuzz targets, and for their corpora as ordinary
 //! tests.
 
-#![cfg_attr(
-    not(test),
-    expect(clippy::panic, clippy::expect_used, reason = "a fuzz target: a broken rule is to be seen")
-)]
+#![expect(clippy::panic, clippy::expect_used, reason = "a fuzz target: a broken rule is to be seen")]
 
 use bellhop_api::watch::Position;
 use bellhop_route::TableBuilder;
