@@ -1,9 +1,6 @@
 //! The answer's direction of one exchange.
 
-use std::{
-    rc::Rc,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll, ready};
 
 use super::{
     Fault, edit,
@@ -44,14 +41,14 @@ enum State {
 
 /// What the head of an answer is held against, and what is added to it.
 #[derive(Debug)]
-pub(super) struct Download {
+pub(super) struct Download<'a> {
     asked: Method,
     client_is_1_0: bool,
     upgrade: bool,
     max_headers: usize,
     max_header_bytes: usize,
     close: bool,
-    proxy_status: Option<Rc<str>>,
+    proxy_status: Option<&'a str>,
     state: State,
     flow: Outflow,
     searched: usize,
@@ -62,14 +59,14 @@ pub(super) struct Download {
     pub(super) status: u16,
 }
 
-impl Download {
+impl<'a> Download<'a> {
     /// The answer to `request`. With `close`, it says that the connection ends.
     #[inline]
     pub(super) fn new(
         request: &Request,
         limits: &crate::config::Limits,
         close: bool,
-        proxy_status: Option<Rc<str>>,
+        proxy_status: Option<&'a str>,
     ) -> Self {
         Self {
             asked: request.method,
@@ -187,7 +184,7 @@ impl Download {
         self.status = response.status;
         let tunnel = self.is_tunnel(&response, request_is_done)?;
         let close = self.close && !response.close && !tunnel;
-        let edited = edit::response(head, response.has_hop_fields, close, self.proxy_status.as_deref());
+        let edited = edit::response(head, response.has_hop_fields, close, self.proxy_status);
         self.flow = Outflow::head(head.len(), edited);
         if tunnel {
             self.state = State::Passing { tunnel };
@@ -233,7 +230,7 @@ impl Download {
 }
 
 #[cfg(any(test, fuzzing))]
-impl Download {
+impl Download<'_> {
     /// Takes in bytes as if they had been read, and hands out what goes on of them.
     pub(super) fn push(
         &mut self,

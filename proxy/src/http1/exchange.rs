@@ -95,19 +95,20 @@ impl<'a> Http1Exchange<'a> {
     }
 
     /// One try on one connection.
-    async fn relay(
+    async fn relay<'b>(
         &mut self,
         upstream: &mut Upstream,
-        attempt: &Attempt,
+        attempt: &'b Attempt,
         side: Side,
-    ) -> Result<(Heard, Relay, Buffer), (RequestError, Option<Relay>)> {
+    ) -> Result<(Heard, Relay<'b>, Buffer), (RequestError, Option<Relay<'b>>)> {
         let Session { client, socket, input, explicit, .. } = &mut *self.session;
         let worker = &*client.worker;
         let shared = &worker.shared;
         let head = input.bytes().get(..self.request.length).unwrap_or_default();
         let edited = edit::request(&self.request, head, *explicit, &attempt.decided);
         let close = shared.drain.draining();
-        let down = Download::new(&self.request, &shared.config.limits, close, attempt.proxy_status.clone());
+        let down =
+            Download::new(&self.request, &shared.config.limits, close, attempt.proxy_status.as_deref());
         let relay = Relay::new(&self.request, edited, input, down);
         let mut relay = relay.map_err(|Fault(rule)| (RequestError::bad_request(rule), None))?;
         let mut output = Buffer::default();
@@ -131,7 +132,7 @@ impl<'a> Http1Exchange<'a> {
 
     /// The answer has ended: what becomes of both connections.
     #[inline]
-    fn settle(&mut self, heard: Heard, mut relay: Relay, mut output: Buffer, upstream: Upstream) {
+    fn settle(&mut self, heard: Heard, mut relay: Relay<'_>, mut output: Buffer, upstream: Upstream) {
         let session = &mut *self.session;
         relay.release_request(&mut session.input);
         session.upstreams.note_answer(&upstream.whither);
@@ -153,7 +154,7 @@ impl<'a> Http1Exchange<'a> {
     }
 
     /// The exchange broke off: its upstream's connection ends, as a reset where the request was not whole.
-    fn break_off(&mut self, error: &RequestError, relay: Option<&Relay>, upstream: Upstream) {
+    fn break_off(&mut self, error: &RequestError, relay: Option<&Relay<'_>>, upstream: Upstream) {
         self.began = relay.is_some_and(|relay| relay.down.began());
         self.untouched = false;
         self.client_is_gone = error.kind == ErrorKind::ClientGone;
@@ -216,7 +217,12 @@ impl Exchange for Http1Exchange<'_> {
                 {
                     self.session.client.worker.shared.telemetry.retried(side.into());
                     whither = upstream.whither;
-                    upstream = Box::pin(self.dial(whither)).await?;
+                    upstream = match Box::pin(self.dial(whither)).await {
+                        Ok(upstream) => upstream,
+                        // Something of it was sent: neither another endpoint nor the baseline may answer.
+                        Err(_) if relay.is_begun() => return Err(error),
+                        Err(again) => return Err(again),
+                    };
                 }
                 Err((error, relay)) => {
                     record.status(relay.as_ref().map_or(0, |relay| relay.down.status));

@@ -116,7 +116,7 @@ enum Upward {
 
 /// One exchange.
 #[derive(Debug)]
-pub(super) struct Relay {
+pub(super) struct Relay<'a> {
     flow: Outflow,
     body: Body,
     upward: Upward,
@@ -124,17 +124,17 @@ pub(super) struct Relay {
     whole: bool,
     client_ended: bool,
     /// The answer's direction.
-    pub(super) down: Download,
+    pub(super) down: Download<'a>,
 }
 
-impl Relay {
+impl<'a> Relay<'a> {
     /// Nothing sent yet. `edited` takes the place of the head.
     #[inline]
     pub(super) fn new(
         request: &Request,
         edited: Option<Vec<u8>>,
         input: &Buffer,
-        down: Download,
+        down: Download<'a>,
     ) -> Result<Self, Fault> {
         let mut flow = Outflow::head(request.length, edited);
         let mut body = Body::new(request.framing);
@@ -232,6 +232,11 @@ impl Relay {
     #[inline]
     pub(super) fn is_clean(&self) -> bool {
         self.upward == Upward::Done && !self.client_ended
+    }
+
+    /// Whether the kernel took a byte of the request.
+    pub(super) fn is_begun(&self) -> bool {
+        self.flow.began
     }
 
     /// Whether the request may be sent once more, after its connection turned out to be dead (DESIGN §3.4).

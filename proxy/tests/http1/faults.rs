@@ -3,10 +3,11 @@
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     sync::mpsc,
+    thread,
     time::Instant,
 };
 
-use crate::harness::{DEADLINE, End, Proxy, echo, keyed, refusing, route, serve};
+use crate::harness::{Conn, DEADLINE, End, Proxy, echo, keyed, refusing, route, serve};
 
 #[test]
 fn f1_a_sandbox_that_refuses_is_503_that_says_why_and_the_connection_goes_on() {
@@ -146,6 +147,27 @@ fn f5_a_get_is_sent_again_where_the_upstream_closed_just_then_and_a_post_never()
     client.send("POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
     assert_eq!(client.message().unwrap().status(), 502);
     assert_eq!(upstream.accepted(), before);
+}
+
+#[test]
+fn f5_the_baseline_never_answers_what_a_sandbox_was_sent() {
+    let base = echo("base");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // Takes one connection, answers once, refuses all others, and closes when the second request has come.
+    thread::spawn(move || {
+        let mut conn = Conn::new(listener.accept().unwrap().0);
+        drop(listener);
+        conn.head();
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nsandbox");
+        conn.head();
+    });
+    let proxy = Proxy::with_routes(base.address, vec![route("k", &[address], true)], &[]);
+    let mut client = proxy.client();
+    client.send(&keyed("k"));
+    assert_eq!(client.message().unwrap().text(), "sandbox");
+    client.send(&keyed("k"));
+    assert_eq!(client.message().unwrap().status(), 503);
 }
 
 #[test]

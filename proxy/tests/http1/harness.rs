@@ -185,7 +185,7 @@ impl Conn {
         Self::new(TcpStream::connect(to).unwrap())
     }
 
-    fn new(socket: TcpStream) -> Self {
+    pub(crate) fn new(socket: TcpStream) -> Self {
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         socket.set_nodelay(true).unwrap();
         Self { socket, held: Vec::new() }
