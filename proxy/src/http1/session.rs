@@ -101,9 +101,6 @@ impl Session {
 
     /// Waits for the next head. Costs no system call until something happens.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        if !self.goes_on() {
-            return Poll::Ready(Next::End(std::mem::replace(&mut self.fate, Fate::Next)));
-        }
         loop {
             if let Some(next) = self.parse() {
                 self.untime();
