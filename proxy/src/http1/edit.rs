@@ -11,6 +11,8 @@ use super::{
 };
 use crate::forward::DecidedField;
 
+const PROXY_STATUS: &str = "Proxy-Status";
+
 /// The head of a request as it goes on; none where nothing changes.
 pub(super) fn request(
     request: &Request,
@@ -19,8 +21,11 @@ pub(super) fn request(
     decided: &DecidedField,
 ) -> Option<Vec<u8>> {
     let for_origin = explicit && request.form == Form::Absolute;
-    if !request.has_hop_fields && !request.host_differs && !explicit && *decided == DecidedField::Keep {
-        return None;
+    let plain = !request.has_hop_fields && !request.host_differs && !explicit;
+    match decided {
+        DecidedField::Keep if plain => return None,
+        DecidedField::Add(value) if plain => return Some(with_field(bytes, DECIDED_FIELD, value)),
+        DecidedField::Keep | DecidedField::Add(_) | DecidedField::Remove => {}
     }
     let mut out = Vec::with_capacity(bytes.len() + 128);
     let first_field = request.lines.first().map_or(bytes.len().saturating_sub(2), |line| line.name.start());
@@ -75,17 +80,25 @@ pub(super) fn response(
     if !has_hop_fields && !close && proxy_status.is_none() {
         return None;
     }
-    let mut out = Vec::with_capacity(bytes.len() + 160);
-    if has_hop_fields || close {
-        without_hop_fields(&mut out, bytes, close);
-    } else {
-        out.extend_from_slice(bytes.get(..bytes.len().saturating_sub(2)).unwrap_or_default());
+    if let (Some(member), false) = (proxy_status, has_hop_fields || close) {
+        return Some(with_field(bytes, PROXY_STATUS, member.as_bytes()));
     }
+    let mut out = Vec::with_capacity(bytes.len() + 160);
+    without_hop_fields(&mut out, bytes, close);
     if let Some(member) = proxy_status {
-        field(&mut out, b"Proxy-Status", member.as_bytes());
+        field(&mut out, PROXY_STATUS.as_bytes(), member.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
     Some(out)
+}
+
+/// A head as it is, and one more field at its end: what becomes of nearly every keyed one.
+fn with_field(head: &[u8], name: &str, value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(head.len() + name.len() + value.len() + 4);
+    out.extend_from_slice(head.get(..head.len().saturating_sub(2)).unwrap_or_default());
+    field(&mut out, name.as_bytes(), value);
+    out.extend_from_slice(b"\r\n");
+    out
 }
 
 /// Copies the head of an answer up to its empty line; with `close`, `Connection` says that and no more.
