@@ -162,6 +162,13 @@ impl World {
         find(false).or_else(|| find(true))
     }
 
+    /// The object that has a key and lives.
+    pub(crate) fn living_owner(&self, key: &RoutingKey) -> Option<&ObjectName> {
+        let (name, held) = self.owner(key.as_str())?;
+        let lives = held.stored.deleted_until.is_none() && held.status.phase != bellhop_api::Phase::Expired;
+        lives.then_some(name)
+    }
+
     /// When something is next due.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         self.due.first().map(|(at, _)| *at)

@@ -112,12 +112,14 @@ pub(super) fn conflicts(
     name: &ObjectName,
 ) -> Result<(), Problem> {
     let before = held.and_then(|_| world.plan_status(name));
-    if let Some(holder) = &preview.plan.key_holder
+    let key = preview.held.as_ref().and_then(|held| held.key.as_ref());
+    // one that comes back from having expired is older than who took its key meanwhile, and would take it back
+    let living = key.and_then(|key| world.living_owner(key)).filter(|owner| *owner != name);
+    if let Some(holder) = preview.plan.key_holder.as_ref().or(living)
         && before.is_none_or(|before| before.key_holder.is_none())
     {
         let rule = format!("{} has this routing key; choose another in spec.routingKey", describe(holder));
-        let key = preview.held.as_ref().and_then(|held| held.key.clone());
-        let key = key.as_ref().map(bellhop_api::RoutingKey::as_str);
+        let key = key.map(bellhop_api::RoutingKey::as_str);
         return Err(Problem::new(ProblemType::Conflict, rule.clone()).at("spec.routingKey", key, rule));
     }
     let new = preview

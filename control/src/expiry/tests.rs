@@ -32,9 +32,13 @@ impl Plane {
     }
 
     async fn apply(&self, name: &str, ttl: &str, renew: bool) -> Result<Manifest, Problem> {
+        self.apply_keyed(name, name, ttl, renew).await
+    }
+
+    async fn apply_keyed(&self, name: &str, key: &str, ttl: &str, renew: bool) -> Result<Manifest, Problem> {
         let overrides = json!([{ "service": "route", "port": 8080, "endpoints": ["10.0.0.7:80"] }]);
         let object = json!({ "apiVersion": bellhop_api::API_VERSION, "kind": "Sandbox", "metadata": { "name": name },
-                             "spec": { "ttl": ttl, "overrides": overrides } });
+                             "spec": { "routingKey": key, "ttl": ttl, "overrides": overrides } });
         let object = Manifest::from_value(object).unwrap();
         let name = name_of(object.kind(), object.metadata()).unwrap();
         let how = How { renew, ..How::default() };
@@ -136,4 +140,18 @@ async fn a_deleted_sandbox_is_remembered_for_a_day() {
     sleep(HOUR + Duration::from_secs(10)).await;
     assert_eq!(plane.gone("a"), None);
     assert_eq!(plane.author.control.store.list().await.unwrap().records, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_object_that_is_applied_again_does_not_take_its_key_back_from_who_has_it_now() {
+    let plane = Plane::start(&Arc::default(), Clock::tokio()).await;
+    plane.apply_keyed("old", "shared", "1h", true).await.unwrap();
+    sleep(2 * HOUR).await;
+    assert_eq!(plane.phase("old"), Some(Phase::Expired));
+    plane.apply_keyed("new", "shared", "90d", true).await.unwrap();
+    let refused = plane.apply_keyed("old", "shared", "1h", true).await.unwrap_err();
+    assert!(refused.status == 409 && refused.to_string().contains("Sandbox default/new"), "{refused}");
+    let form = plane.author.control.feed.key("shared").unwrap();
+    assert_eq!(form.unit.routes[0].sandbox.as_deref(), Some("default/new"));
+    plane.apply_keyed("new", "shared", "90d", true).await.unwrap();
 }
