@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 
 /// Largest body: far more than any object needs.
-const LARGEST: usize = 1 << 20;
+pub(super) const LARGEST: usize = 1 << 20;
 
 /// Reads a whole body.
 pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
