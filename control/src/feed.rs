@@ -119,7 +119,8 @@ impl Feed {
     /// Takes in what a commit did, and wakes the watchers.
     pub(crate) fn publish(&self, effects: &Effects, revision: u64) {
         let mut inner = self.write();
-        inner.revision = revision;
+        // what two tasks publish at once may come in either order; who reads must never see it go back
+        inner.revision = inner.revision.max(revision);
         for unit in &effects.put {
             inner.put(unit);
         }
@@ -142,10 +143,31 @@ impl Feed {
         self.read().position()
     }
 
-    /// The position of a place in the log, at the present revision.
-    pub(crate) fn position_at(&self, at: Sequence) -> Position {
+    /// The present position, for one who has read the log up to `at`. None where there are lines behind that: they carry
+    /// older revisions than the present one, and must come first.
+    pub(crate) fn position_at(&self, at: Sequence) -> Option<Position> {
         let inner = self.read();
-        Position { token: Token { at, ..inner.token.clone() }.to_string(), ..inner.position() }
+        (inner.token.at == at).then(|| inner.position())
+    }
+
+    /// A proxy says where it stands. One that has seen more of this epoch than there is of it proves that the store was put
+    /// back to what it was before: then a new epoch begins, and everybody gets a list.
+    pub(crate) fn compare(&self, position: &Position) {
+        let sound =
+            |inner: &Inner| position.epoch != *inner.token.epoch || position.revision <= inner.revision;
+        if sound(&self.read()) {
+            return;
+        }
+        let mut inner = self.write();
+        if sound(&inner) {
+            return;
+        }
+        let (seen, has) = (position.revision, inner.revision);
+        tracing::warn!(seen, has, "a proxy knows of later changes than the store: a backup was put back");
+        let epoch: String = uuid::Uuid::new_v4().simple().to_string().chars().take(12).collect();
+        inner.token.epoch = epoch.into();
+        inner.log.clear();
+        (inner.log_bytes, inner.snapshot) = (0, None);
     }
 
     /// The lines behind `after`, about `PIECE_BYTES` of them.

@@ -79,3 +79,36 @@ async fn a_table_digest_is_recognised_as_long_as_it_is_remembered_and_the_newest
     feed.publish(&Effects { delete: vec![UnitName::Key("a".parse().unwrap())], ..Effects::default() }, 2);
     assert_eq!(feed.table_digest(), "0000000000000000");
 }
+
+#[tokio::test]
+async fn a_revision_never_goes_back_even_where_two_tasks_publish_at_once() {
+    let feed = Feed::new("e", "r");
+    feed.publish(&Effects { put: vec![unit("a", 1)], ..Effects::default() }, 7);
+    feed.publish(&Effects { put: vec![unit("b", 1)], ..Effects::default() }, 6);
+    assert_eq!(feed.position().revision, 7);
+    let Lines::Some(lines, _) = feed.lines(1) else { panic!("the log goes on") };
+    let event: Event = serde_json::from_slice(&lines[0]).unwrap();
+    assert!(matches!(event, Event::Put { position: Some(position), .. } if position.revision == 7));
+}
+
+#[tokio::test]
+async fn nobody_is_told_the_present_position_before_the_lines_that_lead_to_it() {
+    let feed = Feed::new("e", "r");
+    feed.publish(&Effects { put: vec![unit("a", 1)], ..Effects::default() }, 1);
+    feed.publish(&Effects { put: vec![unit("a", 2)], ..Effects::default() }, 2);
+    assert_eq!(feed.position_at(1), None);
+    assert_eq!(feed.position_at(2), Some(feed.position()));
+}
+
+#[tokio::test]
+async fn a_proxy_that_knows_of_later_changes_than_the_store_begins_a_new_epoch() {
+    let feed = Feed::new("e", "r");
+    feed.publish(&Effects { put: vec![unit("a", 1)], ..Effects::default() }, 5);
+    let held = feed.position();
+    feed.compare(&held);
+    feed.compare(&Position { epoch: "another".into(), revision: 9, ..held.clone() });
+    assert_eq!(feed.position(), held, "what is not later, or not of this epoch, proves nothing");
+    feed.compare(&Position { revision: 6, ..held.clone() });
+    assert_ne!(feed.position().epoch, held.epoch);
+    assert!(feed.resume(&held.token).is_none(), "everybody gets a list");
+}

@@ -112,12 +112,19 @@ impl Watcher {
             if !self.ready.is_empty() {
                 continue;
             }
-            if std::mem::take(&mut self.owes_synced) {
-                return Some(line(&Event::Synced(self.feed.position_at(self.at))));
+            if self.owes_synced {
+                let Some(position) = self.feed.position_at(self.at) else { continue };
+                self.owes_synced = false;
+                return Some(line(&Event::Synced(position)));
             }
             match self.wait().await {
                 Woken::Lines => {}
-                Woken::Bookmark => return Some(line(&Event::Bookmark(self.feed.position_at(self.at)))),
+                Woken::Bookmark => {
+                    // lines that have just come are sign of life enough
+                    if let Some(position) = self.feed.position_at(self.at) {
+                        return Some(line(&Event::Bookmark(position)));
+                    }
+                }
                 Woken::Ask(keys) => return Some(line(&Event::Ask { keys })),
                 Woken::End => return None,
             }
