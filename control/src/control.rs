@@ -78,6 +78,9 @@ impl Control {
         };
         let edits = listing.records.iter().filter_map(Edit::from_record).collect();
         control.take_in(edits, listing.revision);
+        if !control.table.is_empty() {
+            control.registry.await_return();
+        }
         Ok(control)
     }
 

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -27,6 +27,9 @@ use crate::feed::{KeyForm, Sequence};
 const LOST_AFTER: Duration = Duration::from_secs(30);
 /// A lost proxy is forgotten after this long.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+/// After a restart nothing is in force for so long: proxies of the run before try to come back every 2 s, and until then
+/// nobody knows how many they are.
+const COME_BACK: Duration = Duration::from_secs(3);
 /// A proxy is not asked again within this time.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Acknowledged digests of single keys, kept for each proxy.
@@ -41,6 +44,8 @@ pub(crate) struct Registry {
     /// Keys that were in force, and the form of which that was true.
     latched: Mutex<HashMap<RoutingKey, Latch>>,
     heard: watch::Sender<u64>,
+    /// Until then proxies of the run before may still come back.
+    returning: OnceLock<Instant>,
 }
 
 #[derive(Debug)]
@@ -91,6 +96,11 @@ impl Registry {
     /// Wakes when a proxy was heard.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.heard.subscribe()
+    }
+
+    /// This process goes on where another ended, and that one's proxies have still to be heard.
+    pub(crate) fn await_return(&self) {
+        self.returning.get_or_init(|| Instant::now() + COME_BACK);
     }
 
     /// Takes in a report.
@@ -174,7 +184,8 @@ impl Registry {
         }
         drop(proxies);
         let mut latched = self.latched.lock().unwrap_or_else(PoisonError::into_inner);
-        if counted > 0 && waiting_for.is_empty() {
+        let all_there = self.returning.get().is_none_or(|until| *until <= Instant::now());
+        if counted > 0 && waiting_for.is_empty() && all_there {
             let latch = Latch { digest: digest.clone(), changed: form.changed, proxies: counted };
             latched.insert(key.clone(), latch);
         }
@@ -228,6 +239,7 @@ impl Proxy {
         } else if self.table_digest != report.table_digest {
             // what it held before says nothing of what it holds now, but for the digests that it names
             self.holds = 0;
+            self.acknowledged.clear();
         }
         self.table_digest = report.table_digest;
         for (key, digest) in report.digests {

@@ -104,3 +104,24 @@ async fn a_proxy_is_asked_at_most_once_a_second_and_on_its_newest_watch() {
     registry.in_force(&form(9));
     assert!(new.try_recv().is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_nothing_is_in_force_before_proxies_had_time_to_come_back() {
+    let registry = Registry::default();
+    registry.await_return();
+    hear(&registry, "quick", report("t9", None));
+    assert!(!registry.in_force(&form(9)).in_force, "others may still be on their way");
+    hear(&registry, "slow", report("t1", None));
+    advance(COME_BACK).await;
+    assert_eq!(registry.in_force(&form(9)).waiting_for, ["slow"]);
+    hear(&registry, "slow", report("t9", None));
+    assert!(registry.in_force(&form(9)).in_force);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_proxy_acknowledged_in_an_earlier_life_says_nothing_of_this_one() {
+    let registry = Registry::default();
+    hear(&registry, "p1", report("between", Some(NEW)));
+    hear(&registry, "p1", report("an old snapshot", None));
+    assert!(!registry.in_force(&form(9)).in_force);
+}
