@@ -4,7 +4,7 @@
 //! shake the routes. Only a change of the set is written.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -110,36 +110,35 @@ impl Resolver {
     pub(crate) async fn run(self: Arc<Self>, control: Arc<Control>, every: Duration) {
         loop {
             tokio::time::sleep(every).await;
-            let (used, unused) = {
-                let world = control.world();
-                let used: Vec<_> = world.hosts().map(|(host, _)| host.to_owned()).collect();
-                let unused: Vec<_> = world
-                    .resolved()
-                    .filter(|host| !used.iter().any(|each| **each == ***host))
-                    .cloned()
-                    .collect();
-                (used, unused)
-            };
-            let mut writes: Vec<_> = self
-                .resolve(&control, used)
-                .await
-                .into_iter()
-                .map(|(host, now)| write(&host, &now))
-                .collect();
-            writes.extend(unused.iter().map(|host| Write {
-                name: name_record(host),
-                expect: Expect::Any,
-                value: None,
-            }));
-            if writes.is_empty() {
-                continue;
-            }
-            match control.store.commit(writes).await {
-                Ok(_) => {}
+            match self.refresh(&control).await {
+                Ok(()) => {}
                 Err(StoreError::Closed) => return,
                 Err(error) => tracing::error!(%error, "resolved names cannot be stored"),
             }
         }
+    }
+
+    async fn refresh(&self, control: &Control) -> Result<(), StoreError> {
+        let used: Vec<_> = control.world().hosts().map(|(host, _)| host.to_owned()).collect();
+        let found = self.resolve(control, used).await;
+        // looking up takes its time: what nobody uses is judged now, while no author can begin to use it
+        let _one_at_a_time = control.writing.lock().await;
+        let mut writes: Vec<_> = found.iter().map(|(host, now)| write(host, now)).collect();
+        {
+            let world = control.world();
+            let used: BTreeSet<_> = world.hosts().map(|(host, _)| host).collect();
+            let unused = world.resolved().filter(|host| !used.contains(&***host));
+            writes.extend(unused.map(|host| Write {
+                name: name_record(host),
+                expect: Expect::Any,
+                value: None,
+            }));
+        }
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let revision = control.store.commit(writes).await?;
+        control.applied(revision).await
     }
 }
 
