@@ -27,7 +27,11 @@ pub(super) async fn report(
 ) -> Result<StatusCode, Failure> {
     check_id(&id)?;
     let report: ProxyReport = typed(body::json(&headers, body, &["application/json"]).await?)?;
+    check_sizes(&report)?;
     let control = &api.author.control;
+    if let Some(position) = &report.position {
+        control.feed.compare(position);
+    }
     control
         .registry
         .report(&id, report, &*control.feed, control.clock.now())
@@ -43,6 +47,27 @@ pub(super) fn check_id(id: &str) -> Result<(), Problem> {
     }
     let rule = "a proxy's id is 1 to 253 of A-Z a-z 0-9 . _ -";
     Err(Problem::new(ProblemType::Invalid, rule).at("id", Some(id), rule))
+}
+
+/// What is kept of a proxy is small, whatever it sends.
+fn check_sizes(report: &ProxyReport) -> Result<(), Problem> {
+    let texts = [
+        ("workload", &*report.workload, 253),
+        ("version", &*report.version, 64),
+        ("tableDigest", &*report.table_digest, 16),
+    ];
+    let digests = report.digests.values().flatten().map(|digest| ("digests", &**digest, 16));
+    for (field, text, most) in texts.into_iter().chain(digests) {
+        if text.len() > most {
+            let rule = format!("{} bytes; at most {most} are allowed", text.len());
+            return Err(Problem::new(ProblemType::Invalid, format!("{field}: {rule}")).at(
+                field,
+                Some(text),
+                rule,
+            ));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn too_many(error: &TooMany) -> Problem {

@@ -140,7 +140,10 @@ impl Api {
             because.push("The request carries no key, so that the baseline answers.".into());
         } else if let Some(route) = &route {
             let all: Vec<_> = route.endpoints.iter().map(ToString::to_string).collect();
-            because.push(format!("It goes to {}.", all.join(" or ")));
+            because.push(match all.as_slice() {
+                [] => "It goes nowhere and fails: no name among the endpoints has an address.".into(),
+                all => format!("It goes to {}.", all.join(" or ")),
+            });
         }
         Explanation {
             decision: decision.into(),

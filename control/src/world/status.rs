@@ -97,7 +97,8 @@ fn conditions(plan: &plan::Status, notes: &[Note], implied: &BTreeSet<String>) -
         (
             "ServiceMissing",
             "NoPorts",
-            "no Service describes these, and the override names no port",
+            "these route nothing: no Service says which ports they have, and the override names none \
+             (apply a Service, or write the port as in route:8080)",
             undescribed,
         ),
         (

@@ -108,3 +108,49 @@ async fn b21_a_loopback_listener_answers_no_foreign_host_and_no_web_page() {
         StatusCode::OK
     );
 }
+
+#[tokio::test]
+async fn b18_a_patch_that_would_grow_without_bounds_is_refused() {
+    let server = Server::start().await;
+    let object = service("route", "10.1.0.1");
+    server.apply(&object).await;
+    let patch = async |operations: Vec<Value>| {
+        let kind = [("content-type", "application/json-patch+json")];
+        server.send(Method::PATCH, &path(&object), &kind, Value::from(operations).to_string()).await
+    };
+    let double = |n: usize| json!({ "op": "copy", "from": "/metadata", "path": format!("/metadata/c{n}") });
+    assert_problem(&patch((0..60).map(double).collect()).await, StatusCode::PAYLOAD_TOO_LARGE, "");
+    let test = json!({ "op": "test", "path": "/kind", "value": "Service" });
+    assert_problem(&patch(vec![test.clone(); 257]).await, StatusCode::PAYLOAD_TOO_LARGE, "");
+    assert_eq!(patch(vec![test; 256]).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn b18_what_a_proxy_says_of_itself_is_short() {
+    let server = Server::start().await;
+    for (field, value) in [
+        ("workload", json!("w".repeat(254))),
+        ("version", json!("v".repeat(65))),
+        ("tableDigest", json!("0".repeat(17))),
+        ("digests", json!({ "pr-15": "0".repeat(17) })),
+    ] {
+        let mut report = json!({ "version": "1", "tableDigest": "0000000000000000", "keys": 0 });
+        report[field] = value;
+        let answer = server.write(Method::POST, "/v1/proxies/p1", &report).await;
+        assert_problem(&answer, StatusCode::UNPROCESSABLE_ENTITY, field);
+    }
+    assert_eq!(server.get("/v1/proxies").await.body["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_sandbox_that_can_route_nothing_is_degraded_and_says_what_is_missing() {
+    let server = Server::start().await;
+    let object = server.apply(&sandbox("bad", &["route"], "10.0.0.7")).await;
+    let status = object.status().unwrap();
+    assert_eq!(status.phase, bellhop_api::Phase::Degraded);
+    let missing = status.conditions.iter().find(|c| c.kind == "ServiceMissing").unwrap();
+    assert!(
+        missing.message.contains("route.default") && missing.message.contains("apply a Service"),
+        "{missing:?}"
+    );
+}
