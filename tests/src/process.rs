@@ -80,7 +80,18 @@ impl Process {
     pub fn ended_within(&mut self, limit: Duration) -> Result<ExitStatus> {
         let what = format!("the end of {}", self.name);
         let ended = wait::until(&what, limit, || self.child.try_wait()?.context("still runs"));
-        ended.with_context(|| self.last_words())
+        ended.with_context(|| format!("{}{}", self.threads(), self.last_words()))
+    }
+
+    /// Where each of its threads is in the kernel, for one that does not end.
+    fn threads(&self) -> String {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        tasks
+            .map(|task| {
+                format!("  {} in {}\n", read(task.path().join("comm")), read(task.path().join("wchan")))
+            })
+            .collect()
     }
 
     /// Kills it (SIGKILL) and waits for its end.
