@@ -1,6 +1,9 @@
 //! The answer's direction of one exchange.
 
-use std::task::{Context, Poll, ready};
+use std::{
+    io,
+    task::{Context, Poll, ready},
+};
 
 use super::{
     Fault, edit,
@@ -55,6 +58,7 @@ pub(super) struct Download<'a> {
     reusable: bool,
     heard: bool,
     began: bool,
+    was_reset: bool,
     /// The last status that was passed on; 0 before the first.
     pub(super) status: u16,
 }
@@ -82,6 +86,7 @@ impl<'a> Download<'a> {
             reusable: !request.close && !close,
             heard: false,
             began: false,
+            was_reset: false,
             status: 0,
         }
     }
@@ -131,6 +136,13 @@ impl<'a> Download<'a> {
                 }
             }
         }
+    }
+
+    /// The upstream takes no more. A reset is told once, here to the one who writes: the one who reads would find an end
+    /// behind it, and take half an answer for whole. Behind an end it is a broken pipe, and the end stays one.
+    #[cold]
+    pub(super) fn note_broken(&mut self, error: &io::Error) {
+        self.was_reset = error.kind() != io::ErrorKind::BrokenPipe;
     }
 
     /// What was cleared has gone. Says whether that was all.
@@ -223,6 +235,7 @@ impl<'a> Download<'a> {
     /// The upstream ended.
     fn ended(&self, wires: &Wires<'_>) -> Result<Heard, RequestError> {
         match &self.state {
+            _ if self.was_reset => Err(RequestError::upstream(wires.side, ErrorKind::Reset, None)),
             State::Body(Body::UntilClose) => Ok(Heard::Whole { reusable: false }),
             _ => Err(RequestError::upstream(wires.side, ErrorKind::Closed, None)),
         }

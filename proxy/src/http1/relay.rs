@@ -171,7 +171,8 @@ impl<'a> Relay<'a> {
     #[inline]
     fn poll_up(&mut self, cx: &mut Context<'_>, wires: &mut Wires<'_>) -> Poll<Result<Upward, RequestError>> {
         loop {
-            if ready!(self.flow.poll(cx, wires.upstream, wires.input)).is_err() {
+            if let Err(error) = ready!(self.flow.poll(cx, wires.upstream, wires.input)) {
+                self.down.note_broken(&error);
                 return Poll::Ready(Ok(Upward::Broken));
             }
             if self.body.is_done() {

@@ -12,7 +12,7 @@ pub(crate) mod request;
 mod response;
 mod upload;
 
-use std::{net::SocketAddr, pin::pin, rc::Rc, task::Poll};
+use std::{cell::Cell, net::SocketAddr, pin::pin, rc::Rc, task::Poll};
 
 use bytes::BytesMut;
 use http::{Method, response::Parts};
@@ -100,8 +100,10 @@ async fn exchange(
     let (from, to) = link.socket.split();
     let limits = &engine.client.worker.shared.config.limits;
     let (respond, asked, buffer) = (&mut incoming.respond, written.method, &mut link.buffer);
+    let was_reset = Cell::new(false);
     let mut upload = pin!(upload::run(written.head.clone(), written.framing, &mut incoming.body, to));
-    let mut download = pin!(Download { from, buffer, respond, asked, limits }.run(on_head));
+    let download = Download { from, buffer, respond, asked, limits, was_reset: &was_reset };
+    let mut download = pin!(download.run(on_head));
     let mut uploaded = None;
     std::future::poll_fn(|cx| {
         if uploaded.is_none()
@@ -110,6 +112,7 @@ async fn exchange(
             if end == Err(upload::Cut::Client) {
                 return Poll::Ready(End::ClientGone);
             }
+            was_reset.set(end == Err(upload::Cut::Reset));
             uploaded = Some(end);
         }
         download.as_mut().poll(cx).map(|end| match end {

@@ -108,6 +108,35 @@ fn f3_a_sandbox_that_dies_in_mid_answer_cuts_it_and_nobody_else_answers() {
 }
 
 #[test]
+fn f3_an_upstream_that_resets_while_it_is_still_written_to_never_gave_a_whole_answer() {
+    let (said, heard) = mpsc::channel::<()>();
+    let heard = std::sync::Mutex::new(heard);
+    // Its answer lasts until the connection ends, and it reads nothing of the request's body.
+    let upstream = serve(move |mut conn, _| {
+        conn.head();
+        conn.send("HTTP/1.1 200 OK\r\n\r\nhalf");
+        heard.lock().unwrap().recv_timeout(DEADLINE).unwrap();
+        conn.reset();
+    });
+    let proxy = Proxy::start(upstream.address, &[]);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 200 "));
+    assert_eq!(client.exactly(4), b"half");
+    // Until nobody takes any more: from then on the proxy waits to write.
+    client.socket.set_nonblocking(true).unwrap();
+    let mut full = Instant::now();
+    while full.elapsed().as_millis() < 300 {
+        if std::io::Write::write(&mut client.socket, &[b'x'; 65_536]).is_ok() {
+            full = Instant::now();
+        }
+    }
+    client.socket.set_nonblocking(false).unwrap();
+    said.send(()).unwrap();
+    assert_eq!(client.rest(), (Vec::new(), End::Reset));
+}
+
+#[test]
 fn f4_a_baseline_that_refuses_is_502_that_says_why_and_keyed_requests_reach_their_sandbox() {
     let sandbox = echo("sandbox");
     let proxy = Proxy::with_routes(refusing(), vec![route("k", &[sandbox.address], false)], &[]);

@@ -253,6 +253,27 @@ async fn b20_http1_answers_with_two_readings_are_502_and_cut_ones_are_reset() {
     assert_eq!(call(&send, keyed(get("/after"), "k"), &[]).await.unwrap().1, "good");
 }
 
+/// MATRICES F3.
+#[tokio::test]
+async fn f3_an_http1_endpoint_that_resets_while_it_is_still_written_to_never_gave_a_whole_answer() {
+    let (listener, endpoint) = listener().await;
+    let (_proxy, send) = routed(named("baseline").await, route(&[endpoint], HTTP1)).await;
+    let (response, mut request_body) = send.clone().send_request(keyed(post("/"), "k"), false).unwrap();
+    let mut socket = accept(&listener).await;
+    head(&mut socket, &mut BytesMut::new()).await.unwrap();
+    // It lasts until the connection ends, and nothing of the request's body is read.
+    socket.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf").await.unwrap();
+    let mut answer = within(response).await.unwrap().into_body();
+    assert_eq!(within(answer.data()).await.unwrap().unwrap(), "half");
+    // More than anybody takes in this time, so that the proxy waits to write.
+    let body = crate::peer::send(&mut request_body, vec![0; 256 << 20].into(), true);
+    let stalled = tokio::time::timeout(std::time::Duration::from_secs(1), body).await;
+    assert!(stalled.is_err());
+    socket.set_zero_linger().unwrap();
+    drop(socket);
+    assert!(read(&mut answer).await.is_err());
+}
+
 /// MATRICES B6.
 #[tokio::test]
 async fn b6_a_body_other_than_its_length_is_reset_and_never_whole_for_an_http1_endpoint() {

@@ -1,6 +1,6 @@
 //! An HTTP/1 endpoint's answer on its way to an HTTP/2 stream.
 
-use std::{pin::pin, task::Poll};
+use std::{cell::Cell, pin::pin, task::Poll};
 
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, SendStream, server::SendResponse};
@@ -51,6 +51,8 @@ pub(crate) struct Download<'a> {
     pub(crate) asked: &'a Method,
     /// Bounds on the head.
     pub(crate) limits: &'a Limits,
+    /// Whether the one who writes was told of a reset; an end that is read then is none.
+    pub(crate) was_reset: &'a Cell<bool>,
 }
 
 enum Read {
@@ -132,7 +134,7 @@ impl Download<'_> {
                 Ok(Unpacking::Wanting) => {
                     match read(&mut self.from, self.buffer, |cx| to.poll_reset(cx).map(drop)).await {
                         Read::Some => {}
-                        Read::End if framing == Framing::UntilClose => {
+                        Read::End if framing == Framing::UntilClose && !self.was_reset.get() => {
                             let _ = to.send_data(Bytes::new(), true);
                             return End::Whole { reusable: false };
                         }

@@ -1,5 +1,7 @@
 //! A request's head and body on their way to an HTTP/1 endpoint.
 
+use std::io;
+
 use bytes::{BufMut as _, BytesMut};
 use h2::RecvStream;
 use tokio::{io::AsyncWriteExt as _, net::tcp::WriteHalf};
@@ -13,6 +15,13 @@ pub(crate) enum Cut {
     Client,
     /// The endpoint takes no more; it may have answered before.
     Endpoint,
+    /// The endpoint reset the connection. That is told once, here: the one who reads would find an end behind it.
+    Reset,
+}
+
+/// Behind an end a reset is a broken pipe, and the end stays one.
+fn cut(error: io::Error) -> Cut {
+    if error.kind() == io::ErrorKind::BrokenPipe { Cut::Endpoint } else { Cut::Reset }
 }
 
 /// Writes head and body; the client's window is opened again by what was written.
@@ -23,7 +32,7 @@ pub(crate) async fn run(
     mut to: WriteHalf<'_>,
 ) -> Result<(), Cut> {
     let mut out = head;
-    to.write_all_buf(&mut out).await.map_err(|_| Cut::Endpoint)?;
+    to.write_all_buf(&mut out).await.map_err(cut)?;
     if framing == Framing::None {
         return Ok(());
     }
@@ -41,14 +50,14 @@ pub(crate) async fn run(
             out.put_slice(b"\r\n");
         }
         drop(data);
-        to.write_all_buf(&mut out).await.map_err(|_| Cut::Endpoint)?;
+        to.write_all_buf(&mut out).await.map_err(cut)?;
         // Fails only where more is released than was received.
         let _ = body.flow_control().release_capacity(length);
     }
     let trailers = body.trailers().await.map_err(|_| Cut::Client)?;
     if framing == Framing::Chunked {
         request::write_trailers(&trailers.unwrap_or_default(), &mut out);
-        to.write_all_buf(&mut out).await.map_err(|_| Cut::Endpoint)?;
+        to.write_all_buf(&mut out).await.map_err(cut)?;
     }
     Ok(())
 }
