@@ -58,20 +58,25 @@ pub(crate) async fn run(
     incoming: &mut Incoming,
     mut on_head: impl FnMut(&mut response::Parts),
 ) -> Result<Done, RequestError> {
-    let mut tried = false;
+    let (mut tried, mut sent) = (false, None);
     loop {
         let Some(lease) = or_gone(incoming, engine.upstream(whither)).await else {
             return Ok(Done::ClientGone);
         };
-        let lease = lease?;
-        let outcome = match lease.upstream.send(onward(message), message.bodiless) {
-            Err(_) => Outcome::Unprocessed,
+        let lease = match (lease, sent.take()) {
+            (Ok(lease), _) => lease,
+            // Something of it was sent: neither another endpoint nor the baseline may answer.
+            (Err(_), Some(outcome)) => return conclude(outcome, side(whither), incoming),
+            (Err(error), None) => return Err(error),
+        };
+        let (outcome, was_sent) = match lease.upstream.send(onward(message), message.bodiless) {
+            Err(_) => (Outcome::Unprocessed, false),
             Ok((outgoing, _in_flight)) => {
-                exchange::run(incoming, outgoing, |parts| {
+                let run = exchange::run(incoming, outgoing, |parts| {
                     engine.pool.note_answer(whither);
                     on_head(parts);
-                })
-                .await
+                });
+                (run.await, true)
             }
         };
         let safe = match outcome {
@@ -84,6 +89,7 @@ pub(crate) async fn run(
         }
         engine.client.worker.shared.telemetry.retried(side(whither).into());
         tried = true;
+        sent = was_sent.then_some(outcome);
     }
 }
 

@@ -182,6 +182,8 @@ impl<F: FnOnce(&mut Parts)> Exchange<'_, F> {
         loop {
             match std::task::ready!(self.outgoing.response.poll_informational(cx)) {
                 Some(Ok(interim)) => {
+                    // Something of an answer goes on: from here there is no second try.
+                    self.incoming.upload.settle();
                     if self.incoming.respond.send_informational(interim).is_err() {
                         return Poll::Ready(Err(self.client_gone()));
                     }

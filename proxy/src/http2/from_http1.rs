@@ -84,13 +84,18 @@ impl<H: Head> Request<'_, H> {
         let method = method.map_err(|_| RequestError::bad_request("a method that HTTP/2 cannot carry"))?;
         let bodiless = self.framing == Framing::Length(0);
         let manner = Manner { asked: &method, is_1_0: self.is_1_0, close: self.close };
-        let mut tried = false;
+        let (mut tried, mut sent) = (false, None);
         loop {
-            let (upstream, reused) = to.connections.get(to.worker, to.endpoint).await?;
+            let (upstream, reused) = match (to.connections.get(to.worker, to.endpoint).await, sent) {
+                (Ok(found), _) => found,
+                // Something of it was sent: neither another endpoint nor the baseline may answer.
+                (Err(_), Some(end)) => return Ok(end),
+                (Err(error), None) => return Err(error),
+            };
             let head = request::write(&self.head, &method, self.decided)?;
-            let end = match upstream.send(head, bodiless) {
-                Ok(sent) => exchange(client, self.framing, sent, manner, &mut on_head).await,
-                Err(_) => End::Failed { kind: ErrorKind::Reset, unprocessed: true },
+            let (end, was_sent) = match upstream.send(head, bodiless) {
+                Ok(sent) => (exchange(client, self.framing, sent, manner, &mut on_head).await, true),
+                Err(_) => (End::Failed { kind: ErrorKind::Reset, unprocessed: true }, false),
             };
             let safe = match end {
                 End::Failed { unprocessed: true, .. } => true,
@@ -102,6 +107,7 @@ impl<H: Head> Request<'_, H> {
             }
             to.worker.shared.telemetry.retried(Side::Sandbox.into());
             tried = true;
+            sent = was_sent.then_some(end);
         }
     }
 }

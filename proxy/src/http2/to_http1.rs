@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     dial,
-    error::{RequestError, Side},
+    error::{ErrorKind, RequestError, Side},
 };
 
 /// Sends a request to an endpoint that speaks HTTP/1, and passes the answer on. Tried once more where a connection that
@@ -49,14 +49,16 @@ pub(crate) async fn run(
     let framing = request::write(message.head, message.decided, message.bodiless, &mut head)
         .map_err(|request::Unmappable(rule)| RequestError::bad_request(rule))?;
     let written = Written { head, framing, method: &message.head.method };
-    let mut kept = engine.links.take(endpoint);
+    let (mut kept, mut sent) = (engine.links.take(endpoint), None);
     loop {
         let mut link = match kept.take() {
             Some(link) => link,
             None => {
                 let dialled = dial::sandbox(&engine.client.worker.shared, endpoint);
-                let Some(socket) = or_gone(incoming, dialled).await else { return Ok(Done::ClientGone) };
-                Link::new(socket?, &engine.client.worker.telemetry)
+                let Some(dialled) = or_gone(incoming, dialled).await else { return Ok(Done::ClientGone) };
+                // Where it was sent once, neither another endpoint nor the baseline may answer.
+                let because = |error| sent.map_or(error, failed);
+                Link::new(dialled.map_err(because)?, &engine.client.worker.telemetry)
             }
         };
         let end = exchange(engine, &mut link, &written, incoming, &mut on_head).await;
@@ -73,13 +75,18 @@ pub(crate) async fn run(
                 link.abort();
                 Ok(Done::ClientGone)
             }
-            End::Failed { silent: true, .. } if again => {
+            End::Failed { silent: true, kind } if again => {
                 engine.client.worker.shared.telemetry.retried(Side::Sandbox.into());
+                sent = Some(kind);
                 continue;
             }
-            End::Failed { kind, .. } => Err(RequestError::upstream(Side::Sandbox, kind, None)),
+            End::Failed { kind, .. } => Err(failed(kind)),
         };
     }
+}
+
+fn failed(kind: ErrorKind) -> RequestError {
+    RequestError::upstream(Side::Sandbox, kind, None)
 }
 
 /// A request's head in HTTP/1.

@@ -69,6 +69,22 @@ where
     address
 }
 
+/// A backend that takes one connection, answers `sandbox` once, and is gone when the second request has come.
+pub(crate) async fn answers_once() -> SocketAddr {
+    let (listener, address) = listener().await;
+    tokio::spawn(async move {
+        let socket = accept(&listener).await;
+        drop(listener);
+        let mut connection = server::handshake(socket).await.unwrap();
+        let (_, respond) = connection.accept().await.unwrap().unwrap();
+        answer(respond, "sandbox");
+        let second = connection.accept().await;
+        drop(connection);
+        drop(second);
+    });
+    address
+}
+
 /// A client's connection; driven by a task until the last handle is dropped.
 pub(crate) async fn connect(to: SocketAddr) -> client::SendRequest<Bytes> {
     let socket = within(TcpStream::connect(to)).await.unwrap();

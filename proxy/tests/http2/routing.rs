@@ -88,6 +88,34 @@ async fn f1_with_fallback_the_baseline_answers_with_the_whole_body() {
     assert!(said(&head).contains("fallback"), "{}", said(&head));
 }
 
+/// MATRICES F5.
+#[tokio::test]
+async fn f5_the_baseline_never_answers_what_an_http2_sandbox_was_sent() {
+    let sandbox = crate::peer::answers_once().await;
+    let routes = route(&[sandbox], r#","fallback":"baseline""#);
+    let (_proxy, send) = routed(named("baseline").await, routes).await;
+    assert_eq!(call(&send, keyed(get("/"), "k"), &[]).await.unwrap().1, "sandbox");
+    assert_eq!(call(&send, keyed(get("/"), "k"), &[]).await.unwrap().0.status, 503);
+}
+
+/// MATRICES F5.
+#[tokio::test]
+async fn f5_the_baseline_never_answers_what_an_http1_sandbox_was_sent() {
+    let (listener, sandbox) = listener().await;
+    tokio::spawn(async move {
+        let mut socket = accept(&listener).await;
+        drop(listener);
+        let mut bytes = BytesMut::new();
+        head(&mut socket, &mut bytes).await.unwrap();
+        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nsandbox").await.unwrap();
+        head(&mut socket, &mut bytes).await.unwrap();
+    });
+    let routes = route(&[sandbox], r#","protocol":"http1","fallback":"baseline""#);
+    let (_proxy, send) = routed(named("baseline").await, routes).await;
+    assert_eq!(call(&send, keyed(get("/"), "k"), &[]).await.unwrap().1, "sandbox");
+    assert_eq!(call(&send, keyed(get("/"), "k"), &[]).await.unwrap().0.status, 503);
+}
+
 /// MATRICES F4.
 #[tokio::test]
 async fn f4_without_a_baseline_keyed_requests_reach_their_sandbox_and_others_get_502() {
