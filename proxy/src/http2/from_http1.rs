@@ -12,7 +12,7 @@ mod request;
 mod tests;
 mod upload;
 
-use std::{net::SocketAddr, pin::pin, task::Poll};
+use std::{cell::Cell, net::SocketAddr, pin::pin, task::Poll};
 
 use bytes::BytesMut;
 use http::{Method, response::Parts};
@@ -133,6 +133,11 @@ async fn exchange(
     manner: Manner<'_>,
     on_head: impl FnOnce(&mut Parts),
 ) -> End {
+    let began = Cell::new(false);
+    let on_head = |head: &mut Parts| {
+        began.set(true);
+        on_head(head);
+    };
     let (from, to) = client.socket.split();
     let mut intake = Intake::new(std::mem::take(&mut client.ahead), framing);
     let end = {
@@ -146,5 +151,9 @@ async fn exchange(
     };
     client.request_is_done = intake.is_done();
     client.ahead = intake.into_ahead();
-    end
+    match end {
+        // In the midst of an answer there is no place for another one.
+        End::BadRequest(_) if began.get() => End::ClientGone,
+        end => end,
+    }
 }

@@ -215,6 +215,47 @@ async fn a_client_that_goes_away_cancels_the_stream() {
     assert!(matches!(end, None | Some(Reason::CANCEL)), "{end:?}");
 }
 
+/// MATRICES F5.
+#[tokio::test]
+async fn f5_the_baseline_never_answers_what_a_sandbox_was_sent_and_what_waits_behind_is_not_lost() {
+    let sandbox = crate::peer::answers_once().await;
+    let more = format!(r#"{HTTP2},"fallback":"baseline""#);
+    let (proxy, _send) = routed(baseline().await, route(&[sandbox], &more)).await;
+    let one = format!("GET / HTTP/1.1\r\nHost: a\r\n{KEY}\r\n");
+    let answers = ask(address(&proxy), &one.repeat(3), "").await;
+    assert!(answers.contains("sandbox") && answers.contains("HTTP/1.1 503 "), "{answers}");
+    assert!(!answers.contains("baseline"), "{answers}");
+}
+
+/// MATRICES B2.
+#[tokio::test]
+async fn b2_a_broken_chunk_in_the_midst_of_the_answer_cuts_it_and_no_400_goes_between() {
+    let sandbox = backend(|(request, mut respond)| async move {
+        let mut to = respond.send_response(Response::new(()), false).unwrap();
+        to.send_data(Bytes::from_static(b"half"), false).unwrap();
+        assert!(read(&mut request.into_body()).await.is_err());
+    })
+    .await;
+    let (proxy, _send) = routed(baseline().await, route(&[sandbox], HTTP2)).await;
+    let mut socket = TcpStream::connect(address(&proxy)).await.unwrap();
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n{KEY}\r\n3\r\nabc\r\n");
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"half\r\n") {
+        assert_ne!(within(socket.read_buf(&mut seen)).await.unwrap(), 0);
+    }
+    socket.write_all(b"x\r\n").await.unwrap();
+    seen.clear();
+    let end = loop {
+        match within(socket.read_buf(&mut seen)).await {
+            Ok(1..) => {}
+            end => break end,
+        }
+    };
+    assert!(seen.is_empty(), "{}", String::from_utf8_lossy(&seen));
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
 /// MATRICES B2.
 #[tokio::test]
 async fn b2_a_broken_chunk_is_400_and_the_stream_is_cancelled() {
