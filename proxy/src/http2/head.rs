@@ -25,6 +25,10 @@ pub(crate) enum Fault {
 pub(crate) fn check(head: &Parts, limits: &Limits) -> Result<(), Fault> {
     check_target(&head.method, &head.uri, limits)?;
     check_authority(head)?;
+    // `h2` holds the first one against the body; whoever comes next may take another one.
+    if head.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(Fault::Malformed);
+    }
     if head.headers.len() > limits.max_headers {
         return Err(Fault::HeadTooLarge);
     }
@@ -66,7 +70,10 @@ fn check_authority(head: &Parts) -> Result<(), Fault> {
         {
             Err(Fault::Malformed)
         }
-        (None, Some(host)) if http::uri::Authority::try_from(host.as_bytes()).is_err() => {
+        (None, Some(host))
+            if host.as_bytes().contains(&b'@')
+                || http::uri::Authority::try_from(host.as_bytes()).is_err() =>
+        {
             Err(Fault::Malformed)
         }
         (Some(_), _) | (None, Some(_)) => Ok(()),
@@ -84,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn b5_a_head_with_two_authorities_or_none_is_malformed() {
+    fn b5_a_head_with_two_authorities_or_none_or_two_lengths_is_malformed() {
         let get = || Request::get("http://route:8080/");
         assert_eq!(checked(get()), Ok(()));
         assert_eq!(checked(get().header("host", "ROUTE:8080")), Ok(()));
@@ -96,6 +103,8 @@ mod tests {
             Request::get("http://a@route/"),
             Request::get("/"),
             Request::get("/").header("host", "a b"),
+            Request::get("/").header("host", "a@route"),
+            get().header("content-length", "3").header("content-length", "30"),
             Request::get("/").header("host", ""),
         ] {
             assert_eq!(checked(bad), Err(Fault::Malformed));

@@ -38,8 +38,15 @@ pub(super) fn write(head: &Parts, manner: Manner<'_>, over: bool, out: &mut Byte
     out.put_slice(b" ");
     out.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     out.put_slice(b"\r\n");
-    for (name, value) in head.headers.iter().filter(|(name, _)| !belongs_to_the_connection(name)) {
-        field(name.as_str(), value.as_bytes(), out);
+    for (name, value) in &head.headers {
+        if !belongs_to_the_connection(name) && *name != header::CONTENT_LENGTH {
+            field(name.as_str(), value.as_bytes(), out);
+        }
+    }
+    // One, and the one that `h2` holds against the body; it does not look at others. Here none (RFC 9110 §8.6).
+    let lengthless = status.is_informational() || status == StatusCode::NO_CONTENT;
+    if let Some(length) = head.headers.get(header::CONTENT_LENGTH).filter(|_| !lengthless) {
+        field("content-length", length.as_bytes(), out);
     }
     let framing = framing(head, manner, over, out);
     let close = !status.is_informational() && (manner.close || framing == Framing::UntilClose);

@@ -47,6 +47,17 @@ fn an_answer_without_a_body_says_so_where_one_could_be() {
 }
 
 #[test]
+fn an_answer_has_one_length_and_none_where_there_can_be_no_body() {
+    let twice = || Response::builder().header("content-length", "3").header("content-length", "30");
+    let (text, framing, _) = written(twice(), &Method::GET, false, false);
+    assert_eq!((text.as_str(), framing), ("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n", Framing::Length));
+    for status in [StatusCode::NO_CONTENT, StatusCode::EARLY_HINTS] {
+        let (text, ..) = written(twice().status(status), &Method::GET, false, true);
+        assert!(!text.contains("content-length"), "{text}");
+    }
+}
+
+#[test]
 fn fields_of_the_connection_never_reach_an_http_1_client() {
     let response = Response::builder().header("keep-alive", "x").header("upgrade", "y").header("a", "b");
     let (text, ..) = written(response, &Method::GET, false, true);
