@@ -65,11 +65,13 @@ impl Upstreams {
         Self { idle: SmallVec::new(), answered: None, max_idle }
     }
 
-    /// Takes the connection to `whither`, if there is one.
+    /// Takes the connection to `whither`, if there is one that stands. A request that was there before its upstream was
+    /// looked at must not take for its answer what came without having been asked for (MATRICES B20).
     #[inline]
     pub(crate) fn take(&mut self, whither: &Whither) -> Option<Upstream> {
         let at = self.idle.iter().position(|upstream| upstream.whither == *whither)?;
-        Some(self.idle.remove(at))
+        let upstream = self.idle.remove(at);
+        is_quiet(&upstream.socket).then_some(upstream)
     }
 
     /// Keeps a connection for the next request; the least recently used goes where there are too many.
@@ -82,6 +84,11 @@ impl Upstreams {
         {
             self.idle.remove(oldest);
         }
+    }
+
+    /// Whether anybody has given an answer.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered.is_some()
     }
 
     /// Notes who gave the last answer.
@@ -131,6 +138,13 @@ fn look(upstream: &Upstream, cx: &mut Context<'_>) -> Option<Idle> {
             Err(_) => return Some(Idle::Reset),
         }
     }
+}
+
+/// Whether a connection is open and silent, as one that nothing is in flight on has to be. Costs no system call unless
+/// something has come.
+#[inline]
+pub(crate) fn is_quiet(socket: &TcpStream) -> bool {
+    matches!(socket.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Ends a connection with a reset: its peer shall not take what came for whole.

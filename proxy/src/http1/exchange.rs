@@ -5,6 +5,7 @@ use std::{future::poll_fn, rc::Rc};
 
 use bellhop_api::watch::EndpointProtocol;
 use bytes::Bytes;
+use tokio::net::TcpStream;
 
 use super::{
     Fault,
@@ -26,7 +27,7 @@ use crate::{
     respond::Answer,
     telemetry::{RequestRecord, Tunnel},
     tunnel,
-    upstream::{Upstream, Whither, reset},
+    upstream::{Upstream, Whither, is_quiet, reset},
 };
 
 /// One request and its answer.
@@ -69,29 +70,34 @@ impl<'a> Http1Exchange<'a> {
 
     /// Connects, or takes the connection that detection has dialled.
     async fn dial(&mut self, whither: Whither) -> Result<Upstream, RequestError> {
-        let client = &self.session.client;
-        let shared = &client.worker.shared;
-        let socket = match &whither {
-            Whither::Endpoint(endpoint) => dial::sandbox(shared, *endpoint).await?,
-            Whither::Authority(authority) => dial::baseline_by_name(shared, authority).await?,
-            Whither::Baseline => {
-                let dialled = std::mem::replace(&mut self.session.dialled, Baseline::NotDialled);
-                match dialled.ready().await {
-                    Baseline::Connected(socket) => socket,
-                    Baseline::Failed(error) => return Err(dial::failed(Side::Baseline, error)),
-                    Baseline::NotDialled | Baseline::Dialling(_) => {
-                        let dialled = dialling::baseline(Rc::clone(client)).await;
-                        dialled.map_err(|error| dial::failed(Side::Baseline, error))?
-                    }
-                }
-            }
+        let shared = &self.session.client.worker.shared;
+        let (socket, fresh) = match &whither {
+            Whither::Endpoint(endpoint) => (dial::sandbox(shared, *endpoint).await?, true),
+            Whither::Authority(authority) => (dial::baseline_by_name(shared, authority).await?, true),
+            Whither::Baseline => self.dial_baseline().await?,
         };
+        let client = &self.session.client;
         if let Whither::Endpoint(endpoint) = whither {
             self.session.choices.succeeded(endpoint);
         }
         let side = if matches!(whither, Whither::Endpoint(_)) { Side::Sandbox } else { Side::Baseline };
         let _open = client.worker.telemetry.upstream(side.into());
-        Ok(Upstream { whither, socket, fresh: true, _open })
+        Ok(Upstream { whither, socket, fresh, _open })
+    }
+
+    /// The baseline's connection, and whether it was dialled for this request. Detection's was for the client's first
+    /// one; nobody has watched it while others were answered elsewhere.
+    async fn dial_baseline(&mut self) -> Result<(TcpStream, bool), RequestError> {
+        let dialled = std::mem::replace(&mut self.session.dialled, Baseline::NotDialled);
+        match dialled.ready().await {
+            Baseline::Connected(socket) if is_quiet(&socket) => {
+                return Ok((socket, !self.session.upstreams.has_answered()));
+            }
+            Baseline::Failed(error) => return Err(dial::failed(Side::Baseline, error)),
+            Baseline::Connected(_) | Baseline::NotDialled | Baseline::Dialling(_) => {}
+        }
+        let dialled = dialling::baseline(Rc::clone(&self.session.client)).await;
+        Ok((dialled.map_err(|error| dial::failed(Side::Baseline, error))?, true))
     }
 
     /// One try on one connection.
@@ -136,8 +142,12 @@ impl<'a> Http1Exchange<'a> {
         let session = &mut *self.session;
         relay.release_request(&mut session.input);
         session.upstreams.note_answer(&upstream.whither);
+        // What came behind a CONNECT that was not granted was meant for the tunnel: it is no request.
+        let (refused_tunnel, early) = (self.request.method == Method::Connect, !session.input.is_empty());
         match heard {
-            Heard::Whole { reusable: true } if relay.is_clean() => session.upstreams.keep(upstream),
+            Heard::Whole { reusable: true } if relay.is_clean() && !(refused_tunnel && early) => {
+                session.upstreams.keep(upstream);
+            }
             Heard::Whole { .. } => {
                 session.fate =
                     if relay.is_clean() && session.input.is_empty() { Fate::Close } else { Fate::Linger };

@@ -49,6 +49,28 @@ fn b20_an_answer_without_a_request_is_never_the_answer_to_the_next_one() {
 }
 
 #[test]
+fn b20_bytes_behind_an_answer_are_not_the_answer_to_a_request_that_waits_already() {
+    // The first answer is as long as the proxy's buffer, so that what is behind it is read apart from it.
+    let upstream = serve(|mut conn, number| {
+        conn.head();
+        let head = |length| format!("HTTP/1.1 200 OK\r\nContent-Length: {length:05}\r\n\r\n");
+        let length = 16 * 1024 - head(0).len();
+        if number == 0 {
+            conn.send(&format!("{}{}{}evil", head(length), "a".repeat(length), head(4)));
+        } else {
+            conn.send(&format!("{}good", head(4)));
+        }
+        conn.rest();
+    });
+    let proxy = Proxy::start(upstream.address, &[]);
+    let mut client = proxy.client();
+    client.send(&"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2));
+    assert_eq!(client.message().unwrap().status(), 200);
+    assert_eq!(client.message().unwrap().text(), "good");
+    assert_eq!(upstream.accepted(), 2);
+}
+
+#[test]
 fn b20_a_broken_chunk_in_an_answer_resets_the_client() {
     let upstream = serve(|mut conn, _| {
         conn.head();

@@ -2,7 +2,11 @@
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
     time::Instant,
 };
@@ -197,6 +201,38 @@ fn f5_the_baseline_never_answers_what_a_sandbox_was_sent() {
     assert_eq!(client.message().unwrap().text(), "sandbox");
     client.send(&keyed("k"));
     assert_eq!(client.message().unwrap().status(), 503);
+}
+
+#[test]
+fn a_baseline_that_ended_unused_while_a_sandbox_answered_is_dialled_anew() {
+    let sandbox = echo("sandbox");
+    let old = Arc::new(AtomicUsize::new(0));
+    let (ended, ends) = mpsc::channel();
+    let (limit, ended) = (Arc::clone(&old), std::sync::Mutex::new(ended));
+    // Connections older than the limit end; the others answer.
+    let base = serve(move |mut conn, number| {
+        conn.socket.set_nonblocking(true).unwrap();
+        while conn.socket.peek(&mut [0]).is_err() {
+            if number < limit.load(Ordering::SeqCst) {
+                drop(conn);
+                return ended.lock().unwrap().send(()).unwrap();
+            }
+            thread::yield_now();
+        }
+        conn.socket.set_nonblocking(false).unwrap();
+        while conn.message().is_some() {
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbase");
+        }
+    });
+    let proxy = Proxy::with_routes(base.address, vec![route("k", &[sandbox.address], false)], &[]);
+    let mut client = proxy.client();
+    client.send(&keyed("k"));
+    assert_eq!(client.message().unwrap().text(), "sandbox /k ");
+    while ends.try_recv().is_err() {
+        old.store(base.accepted(), Ordering::SeqCst);
+    }
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+    assert_eq!(client.message().unwrap().text(), "base");
 }
 
 #[test]

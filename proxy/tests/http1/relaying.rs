@@ -209,6 +209,20 @@ fn a_connect_that_is_granted_becomes_a_tunnel_and_one_that_is_not_stays_http() {
 }
 
 #[test]
+fn what_comes_behind_a_connect_that_is_not_granted_is_no_request() {
+    let upstream = serve(|mut conn, _| {
+        conn.head();
+        conn.send("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(conn.rest(), (Vec::new(), End::Closed));
+    });
+    let proxy = Proxy::start(upstream.address, &[]);
+    let mut client = proxy.client();
+    client.send("CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\nGET /early HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.message().unwrap().status(), 407);
+    assert_eq!(client.rest(), (Vec::new(), End::Closed));
+}
+
+#[test]
 fn an_explicit_request_goes_to_the_authority_that_it_names() {
     let (one, two) = (echo("one"), echo("two"));
     let proxy = Proxy::start(one.address, &[]);

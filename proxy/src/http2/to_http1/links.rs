@@ -1,11 +1,14 @@
 //! The HTTP/1 connections of one HTTP/2 client: one for each stream in flight, and a few that wait for the next.
 
-use std::{cell::RefCell, io, net::SocketAddr, rc::Rc};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc};
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
-use crate::telemetry::{Open, Side, WorkerTelemetry};
+use crate::{
+    telemetry::{Open, Side, WorkerTelemetry},
+    upstream::is_quiet,
+};
 
 /// A connection and what was read from it.
 #[derive(Debug)]
@@ -26,8 +29,7 @@ impl Link {
 
     /// Whether it is open, and silent as an idle connection has to be: bytes that answer no request are nobody's.
     fn is_idle(&self) -> bool {
-        let read = self.socket.try_read(&mut [0]);
-        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        is_quiet(&self.socket)
     }
 
     /// Ends it so that the endpoint cannot take the request for whole.
