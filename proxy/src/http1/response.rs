@@ -31,6 +31,10 @@ impl Response {
     /// It is no head, or has more than one reading.
     #[inline]
     pub(super) fn parse(bytes: &[u8], max_headers: usize) -> Result<Self, Fault> {
+        // The parser skips empty lines; whoever comes next may take one for the head's end.
+        if !bytes.starts_with(b"HTTP/") {
+            return Err(Fault("an answer that does not begin with its version"));
+        }
         let parsed = with_fields(bytes, max_headers, |fields| {
             let mut answer = httparse::Response::new(&mut []);
             let status =
@@ -145,6 +149,7 @@ mod tests {
             "HTTP/1.1 099 Low\r\n\r\n",
             "HTTP/2.0 200 OK\r\n\r\n",
             "HTTP/1.1 20x OK\r\n\r\n",
+            "\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
         ] {
             assert!(framing(head, Method::Other).is_err(), "{head:?}");
         }
