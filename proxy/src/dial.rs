@@ -42,10 +42,13 @@ fn is_denied(endpoint: SocketAddr, allow_loopback: bool) -> bool {
         || embedded_v4(ip).is_some_and(|v4| is_denied(SocketAddr::new(v4.into(), endpoint.port()), false))
 }
 
-/// Metadata services of clouds that are not link-local: Alibaba, Oracle (old), AWS over IPv6, Google over IPv6.
-const METADATA: [IpAddr; 4] = [
+/// Metadata services of clouds that are not link-local: Alibaba, Oracle (old), Azure's host, AWS and its pod identities
+/// over IPv6, Google over IPv6.
+const METADATA: [IpAddr; 6] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0023)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254)),
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254)),
 ];
@@ -64,7 +67,8 @@ fn embedded_v4(ip: IpAddr) -> Option<Ipv4Addr> {
     let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match (a, b, c, d, e, f) {
         (0x2002, ..) => Some(v4(b, c)),
-        (0x64, 0xff9b, 0, 0, 0, 0) => Some(v4(g, h)),
+        // RFC 6052's prefix, and RFC 8215's for local use where it is 96 bits long.
+        (0x64, 0xff9b, 0, 0, 0, 0) | (0x64, 0xff9b, 1, ..) => Some(v4(g, h)),
         (0, 0, 0, 0, 0, 0) if !v6.is_loopback() && !v6.is_unspecified() => Some(v4(g, h)),
         _ => None,
     }
@@ -168,6 +172,10 @@ mod tests {
             "[64:ff9b::a9fe:a9fe]:80",
             "[2002:a9fe:a9fe::1]:80",
             "100.100.100.200:80",
+            "168.63.129.16:80",
+            "[::ffff:168.63.129.16]:80",
+            "[fd00:ec2::23]:80",
+            "[64:ff9b:1::a9fe:a9fe]:80",
             "[fd00:ec2::254]:80",
             "0.0.0.0:80",
             "[::]:80",
