@@ -50,6 +50,8 @@ pub(crate) fn inside(
 ) -> Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(async move {
         let Established { client, baseline } = established;
+        // Nothing is in flight until something is said inside: a client that stays silent rests.
+        client.activity.rest();
         converse(&client, socket, first, baseline).await;
     })
 }
