@@ -37,7 +37,10 @@ fn run(cli: Cli) -> ExitCode {
         Err(why) => return fail(&format!("cannot start: {why}"), ExitCode::FAILURE),
     };
     match runtime.block_on(commands::run(cli)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => match output::fault() {
+            None => ExitCode::SUCCESS,
+            Some(why) => fail(&format!("done, but the result cannot be printed: {why}"), ExitCode::FAILURE),
+        },
         Err(failure) => fail(&failure.to_string(), failure.code()),
     }
 }

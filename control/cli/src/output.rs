@@ -1,6 +1,9 @@
 //! Prints results: tables for people, JSON and YAML for programs.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    sync::OnceLock,
+};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -42,12 +45,30 @@ pub(crate) fn print<T: Serialize>(
     Ok(())
 }
 
-/// Prints a text and ends its line. A reader that has left (`bellhop … | head`) ends the command, quietly.
+/// Why nothing can be printed any more.
+static ENDED: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints a text and ends its line. Where nobody reads any more (`bellhop … | head`) it is dropped, and what the command
+/// was told to do is done nevertheless.
 pub(crate) fn line(text: &str) {
-    let mut out = std::io::stdout().lock();
-    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
+    if ended() {
+        return;
     }
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = writeln!(out, "{text}").and_then(|()| out.flush()) {
+        // a second one would say the same
+        ENDED.set(error).ok();
+    }
+}
+
+/// Whether nothing can be printed any more: a command that does nothing but print may end.
+pub(crate) fn ended() -> bool {
+    ENDED.get().is_some()
+}
+
+/// What kept a result from being printed; a reader that has left is no fault.
+pub(crate) fn fault() -> Option<&'static io::Error> {
+    ENDED.get().filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
 }
 
 /// ANSI styles, or nothing.

@@ -91,6 +91,9 @@ pub(super) async fn routes(session: &Session, watch: bool) -> Result<(), Failure
         let event: Event = serde_json::from_slice(&line)
             .map_err(|why| Failure::Refused(format!("control sent a line that is no event: {why}")))?;
         print_change(session, &event, &line);
+        if output::ended() {
+            return Ok(());
+        }
     }
     Err(Failure::Unreachable("control ended the watch".to_owned()))
 }
