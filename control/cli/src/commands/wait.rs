@@ -2,22 +2,34 @@
 
 use std::{io::IsTerminal as _, time::Duration};
 
-use bellhop_api::{Kind, RoutingKey, answers::InForce};
+use bellhop_api::{Kind, Phase, RoutingKey, answers::InForce};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Session,
     objects::{called, encode, fetch},
 };
-use crate::{args::WaitFor, exit::Failure, output};
+use crate::{
+    args::{Format, WaitFor},
+    exit::Failure,
+    output,
+};
 
-/// The pause between two questions grows from the first to the second.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// Control answers as soon as it is in force, else after so long: then whom it waits for is told anew.
+const EACH_SECONDS: u32 = 1;
+/// Nobody waits longer; and no clock goes on for ever.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Waits for an object's key.
 pub(super) async fn object(session: &Session, kind: Kind, what: &WaitFor) -> Result<(), Failure> {
     let object = fetch(session, kind, &session.namespace, &what.name).await?;
+    if object.status().is_some_and(|status| status.phase == Phase::Expired) {
+        return Err(Failure::Refused(format!(
+            "{} has expired and routes nothing; apply or renew it first",
+            called(kind, &session.namespace, &what.name)
+        )));
+    }
     let key = object.status().and_then(|status| status.routing_key.clone()).ok_or_else(|| {
         Failure::Refused(format!("{} has no routing key", called(kind, &session.namespace, &what.name)))
     })?;
@@ -35,30 +47,27 @@ pub(super) async fn key_in_force(
 ) -> Result<(), Failure> {
     let path = format!("/v1/keys/{}/in-force", encode(key.as_str()));
     let progress = Progress::new(session.quiet);
-    let deadline = Instant::now() + timeout;
-    let mut pause = PAUSE.0;
-    loop {
-        let now: InForce = session.client.get(&path).await?;
-        if now.in_force {
-            progress.clear();
-            if !session.quiet {
-                output::line(&format!("{key} is in force on {}{}", proxies(now.proxies), lost(&now)));
-            }
-            return Ok(());
-        }
+    let deadline = Instant::now() + timeout.min(LONGEST);
+    let mut now: InForce = session.client.get(&path).await?;
+    while !now.in_force {
         let open = still_open(&now);
         progress.say(&format!("{key}: {open}"));
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let next = format!("{path}?waitSeconds={EACH_SECONDS}");
+        let Ok(answer) = timeout_at(deadline, session.client.get(&next)).await else {
             progress.clear();
             return Err(Failure::TimedOut(format!(
                 "{key} is not in force after {}: {open}",
                 humantime::format_duration(timeout)
             )));
-        }
-        tokio::time::sleep(pause.min(left)).await;
-        pause = (pause * 2).min(PAUSE.1);
+        };
+        now = answer?;
     }
+    progress.clear();
+    // a sentence behind JSON or YAML would make it neither
+    if !session.quiet && matches!(session.output, Format::Table | Format::Wide) {
+        output::line(&format!("{key} is in force on {}{}", proxies(now.proxies), lost(&now)));
+    }
+    Ok(())
 }
 
 fn proxies(count: u64) -> String {
@@ -73,6 +82,13 @@ fn still_open(now: &InForce) -> String {
     if now.proxies == 0 {
         return format!(
             "control has heard of no proxy yet{}; start one with --control, and see `bellhop proxies`",
+            lost(now)
+        );
+    }
+    if now.waiting_for.is_empty() {
+        return format!(
+            "{} counted; control has just started, and gives others a moment to come back{}",
+            proxies(now.proxies),
             lost(now)
         );
     }
