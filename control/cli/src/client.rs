@@ -162,6 +162,12 @@ impl Answer {
         })
     }
 
+    /// The fields that control's problem document names.
+    pub(crate) fn fields(&self) -> Vec<String> {
+        let problem = serde_json::from_slice::<bellhop_api::Problem>(&self.body).ok();
+        problem.into_iter().flat_map(|problem| problem.errors).map(|each| each.field).collect()
+    }
+
     /// What control said, for people: the problem document's detail with each field that it names.
     pub(crate) fn problem(&self) -> String {
         match serde_json::from_slice::<bellhop_api::Problem>(&self.body) {

@@ -5,6 +5,7 @@ mod create;
 mod explain;
 mod inform;
 mod objects;
+mod together;
 mod wait;
 
 use crate::{
@@ -41,6 +42,19 @@ impl Session {
 /// # Errors
 /// What kept it from doing what it was told.
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+    match &cli.command {
+        // these need no control plane, and are not to fail for the address of one
+        Command::Header { keys, member } => inform::header(keys, member),
+        Command::Completion { shell } => {
+            output::line(inform::completion(*shell).trim_end());
+            Ok(())
+        }
+        Command::Demo { keep } => crate::demo::run(*keep, Paint::new(cli.global.color)).await,
+        _ => run_with_control(cli).await,
+    }
+}
+
+async fn run_with_control(cli: Cli) -> Result<(), Failure> {
     use bellhop_api::Kind;
 
     let session = Session::new(&cli)?;
@@ -57,18 +71,16 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Group(GroupCommand::Renew(what)) => objects::renew(session, Kind::SandboxGroup, &what).await,
         Command::Group(GroupCommand::Wait(what)) => wait::object(session, Kind::SandboxGroup, &what).await,
         Command::Service(ServiceCommand::Any(what)) => objects::run(session, Kind::Service, what).await,
-        Command::Header { keys, member } => inform::header(&keys, &member),
         Command::Proxies => inform::proxies(session).await,
         Command::Routes { watch } => inform::routes(session, watch).await,
         Command::Explain { keys, to } => explain::explain(session, &keys, &to).await,
-        Command::Demo { keep } => crate::demo::run(keep, session.paint).await,
-        Command::Completion { shell } => {
-            output::line(inform::completion(shell).trim_end());
-            Ok(())
-        }
         Command::Version => inform::version(session).await,
-        Command::Proxy { .. } | Command::Control { .. } => {
-            Err(Failure::Usage("this command runs a program of its own".to_owned()))
+        Command::Header { .. }
+        | Command::Completion { .. }
+        | Command::Demo { .. }
+        | Command::Proxy { .. }
+        | Command::Control { .. } => {
+            Err(Failure::Usage("this command speaks to no control plane".to_owned()))
         }
     }
 }

@@ -97,7 +97,10 @@ pub(super) fn permitted(
         }
     }
     match (foreign.errors.is_empty(), invalid.errors.is_empty()) {
-        (false, _) => Err(foreign),
+        (false, _) => {
+            foreign.errors.extend(invalid.errors);
+            Err(foreign)
+        }
         (true, false) => Err(invalid),
         (true, true) => Ok(()),
     }

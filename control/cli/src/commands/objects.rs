@@ -103,7 +103,7 @@ async fn list(session: &Session, kind: Kind, what: &List) -> Result<(), Failure>
             None => break,
         }
     }
-    let found = Listed { api_version: bellhop_api::API_VERSION, kind: "List", items: &objects };
+    let found = Listed::of(&objects);
     output::print(session.output, &found, |wide| {
         if objects.is_empty() {
             let wherein = if what.all_namespaces { "any namespace" } else { &session.namespace };
@@ -116,10 +116,16 @@ async fn list(session: &Session, kind: Kind, what: &List) -> Result<(), Failure>
 /// A list as `apply -f` takes it back.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Listed<'a> {
+pub(super) struct Listed<'a> {
     api_version: &'static str,
     kind: &'static str,
     items: &'a [Manifest],
+}
+
+impl<'a> Listed<'a> {
+    pub(super) fn of(items: &'a [Manifest]) -> Self {
+        Self { api_version: bellhop_api::API_VERSION, kind: "List", items }
+    }
 }
 
 /// Deletes one object and says so.
