@@ -1,0 +1,325 @@
+//! The command, as people type it, against a real control plane and a real proxy.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of a test may fail it")]
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+/// Whatever is waited for comes within this time, or the test fails.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A control plane in this process, and the command that speaks to it.
+struct Desk {
+    control: bellhop_control::app::Running,
+    files: tempfile::TempDir,
+}
+
+/// How a command ended.
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ended {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|why| panic!("{why}: {}{}", self.out, self.err))
+    }
+
+    /// The output, of a command that was to succeed.
+    fn done(self) -> String {
+        assert_eq!(self.code, 0, "{}{}", self.out, self.err);
+        self.out
+    }
+
+    /// What was said of a failure, of a command that was to end with this code.
+    fn failed(self, code: i32) -> String {
+        assert_eq!(self.code, code, "{}{}", self.out, self.err);
+        self.err
+    }
+}
+
+impl Desk {
+    async fn open() -> Self {
+        let config = bellhop_control::config::Config::from_args(["--listen=127.0.0.1:0", "--store=memory"]);
+        let control = bellhop_control::app::start(config.unwrap()).await.unwrap();
+        Self { control, files: tempfile::tempdir().unwrap() }
+    }
+
+    fn server(&self) -> String {
+        format!("http://{}", self.control.addr())
+    }
+
+    async fn run(&self, args: &[&str]) -> Ended {
+        self.run_with(args, "").await
+    }
+
+    /// Runs the command with something on its standard input.
+    async fn run_with(&self, args: &[&str], input: &str) -> Ended {
+        run(command(&self.server(), args), input).await
+    }
+
+    /// A file of this content.
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.files.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    }
+
+    /// A proxy that holds control's routes.
+    async fn proxy(&self) -> bellhop_proxy::app::Running {
+        let args = [
+            "--listen=127.0.0.1:0".to_owned(),
+            "--upstream=127.0.0.1:9".to_owned(),
+            "--destination=route:8080".to_owned(),
+            format!("--control={}", self.server()),
+            "--proxy-id=p1".to_owned(),
+            "--admin=127.0.0.1:0".to_owned(),
+            "--workers=1".to_owned(),
+        ];
+        let config = bellhop_proxy::config::Config::from_args(args).unwrap();
+        tokio::task::spawn_blocking(|| bellhop_proxy::app::start(config)).await.unwrap().unwrap()
+    }
+}
+
+fn command(server: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bellhop"));
+    command.args(args).env("BELLHOP_SERVER", server).env_remove("BELLHOP_NAMESPACE");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn run(mut command: Command, input: &str) -> Ended {
+    let input = input.to_owned();
+    let ran = tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn().unwrap();
+        // one that reads nothing may have ended already
+        child.stdin.take().unwrap().write_all(input.as_bytes()).ok();
+        child.wait_with_output().unwrap()
+    });
+    let Output { status, stdout, stderr } =
+        tokio::time::timeout(DEADLINE, ran).await.expect("the command ends").unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended { code: status.code().expect("an exit code"), out: text(stdout), err: text(stderr) }
+}
+
+const ALL_KINDS: &str = "
+apiVersion: bellhop.dev/v1alpha1
+kind: SandboxGroup
+metadata: { name: release-7 }
+spec: { sandboxes: [pr-15, team-a/pr-16] }
+---
+apiVersion: bellhop.dev/v1alpha1
+kind: Sandbox
+metadata: { name: pr-15, annotations: { by: me } }
+spec: { ttl: 4h, overrides: [{ service: route, endpoints: [10.0.0.7] }] }
+---
+apiVersion: bellhop.dev/v1alpha1
+kind: Sandbox
+metadata: { name: pr-16, namespace: team-a }
+spec: { overrides: [{ service: driver.default, endpoints: ['10.0.0.8:80'] }] }
+---
+apiVersion: bellhop.dev/v1alpha1
+kind: Service
+metadata: { name: route }
+spec: { ports: [{ port: 8080 }], addresses: [10.1.0.1] }
+---
+apiVersion: bellhop.dev/v1alpha1
+kind: Service
+metadata: { name: driver }
+spec: { ports: [{ port: 9090 }], addresses: [10.1.0.2], overrideFrom: [team-a] }
+";
+
+/// A sandbox of one override, as a document of a file.
+fn sandbox(name: &str, key: &str, endpoint: &str) -> String {
+    format!(
+        "---\napiVersion: bellhop.dev/v1alpha1\nkind: Sandbox\nmetadata: {{ name: {name} }}\n\
+         spec: {{ routingKey: {key}, overrides: [{{ service: route, port: 8080, endpoints: ['{endpoint}'] }}] }}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_kinds_in_one_file_are_written_in_the_order_in_which_they_lean_on_one_another() {
+    let desk = Desk::open().await;
+    let dry = desk.run_with(&["apply", "--dry-run", "-f", "-"], ALL_KINDS).await.done();
+    assert!(
+        dry.contains("service/route created (dry run)") && dry.contains("pr-16 in team-a depends on"),
+        "{dry}"
+    );
+    assert!(desk.run(&["routes"]).await.done().contains("no routes"), "a dry run writes nothing");
+    let said = desk.run_with(&["apply", "-f", "-"], ALL_KINDS).await.done();
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "service/route created",
+            "service/driver created",
+            "sandbox/pr-15 created",
+            "sandbox/pr-16 in team-a created",
+            "group/release-7 created",
+        ]
+    );
+    let again = desk.run_with(&["apply", "-f", "-"], ALL_KINDS).await.done();
+    assert!(again.lines().all(|line| line.ends_with(" unchanged")), "{again}");
+    let noted = desk.run_with(&["apply", "-f", "-"], &ALL_KINDS.replace("by: me", "by: you")).await.done();
+    assert!(noted.contains("sandbox/pr-15 configured"), "{noted}");
+    let gone = desk.run_with(&["delete", "-f", "-"], ALL_KINDS).await.done();
+    assert!(
+        gone.starts_with("group/release-7 deleted") && gone.ends_with("service/driver deleted\n"),
+        "{gone}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_validated_before_the_first_write_and_all_faults_are_told() {
+    let desk = Desk::open().await;
+    let service = "apiVersion: bellhop.dev/v1alpha1\nkind: Service\nmetadata: { name: route }\nspec: { ports: [{ port: 8080 }] }\n";
+    let closed = "apiVersion: bellhop.dev/v1alpha1\nkind: Sandbox\nmetadata: { name: x, namespace: team-b }\n\
+                  spec: { overrides: [{ service: route.default, endpoints: [10.0.0.7] }] }\n";
+    let group = "---\napiVersion: bellhop.dev/v1alpha1\nkind: SandboxGroup\nmetadata: { name: g }\nspec: { sandboxes: [a, b] }\n";
+    let (a, b) = (sandbox("a", "a", "10.0.0.7:80"), sandbox("b", "b", "10.0.0.8:80"));
+    for (code, what, text) in [
+        (65, "stands twice", format!("{service}---\n{service}")),
+        (65, "spec.tll", format!("{service}{}", a.replace("routingKey: a", "tll: 4h"))),
+        (
+            65,
+            "routing key a is that of sandbox/a",
+            format!("{service}{a}{}", sandbox("b", "a", "10.0.0.8:80")),
+        ),
+        (65, "override route.default:8080 differently", format!("{service}{a}{b}{group}")),
+        (65, "spec.overrideFrom", format!("{service}---\n{closed}")),
+        // control alone knows where endpoints may be, also where the service is of the same file
+        (1, "8.8.8.8", format!("{service}{}", sandbox("a", "a", "8.8.8.8:80"))),
+    ] {
+        let why = desk.run_with(&["apply", "-f", "-"], &text).await.failed(code);
+        assert!(why.contains(what) && why.contains("Nothing was"), "{what}: {why}");
+        let there = desk.run(&["service", "list", "-o", "json"]).await.json();
+        assert_eq!(there["items"].as_array().unwrap().len(), 0, "{what}");
+    }
+    let both = format!("{}{}", sandbox("a", "a/b", "10.0.0.7:80"), sandbox("b", "b", "nowhere:0"));
+    let why = desk.run_with(&["apply", "-f", "-"], &both).await.failed(65);
+    assert!(why.contains("spec.routingKey") && why.contains("endpoints[0]"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_exit_code_means_what_the_help_says() {
+    let desk = Desk::open().await;
+    desk.run(&["--help"]).await.done();
+    desk.run(&["header", "a/b"]).await.failed(64);
+    desk.run(&["sandbox", "create", "x", "--override", "route"]).await.failed(64);
+    desk.run(&["--server", "https://x", "proxies"]).await.failed(64);
+    desk.run(&["sandbox", "get", "nobody"]).await.failed(1);
+    desk.run(&["sandbox", "delete", "nobody"]).await.failed(1);
+    desk.run(&["sandbox", "delete", "--ignore-not-found", "nobody"]).await.done();
+    let latin = desk.file("latin", b"kind: Sandb\xf6x\n");
+    assert!(desk.run(&["apply", "-f", &latin]).await.failed(65).contains("not UTF-8 at byte 11"));
+    let why = desk.run(&["apply", "-f", "/no/such", "-f", &latin]).await.failed(66);
+    assert!(why.contains("/no/such") && why.contains("not UTF-8"), "the faults of all files are told: {why}");
+    let nobody = run(command("http://127.0.0.1:9", &["proxies"]), "").await;
+    assert!(nobody.failed(69).contains("http://127.0.0.1:9"));
+    desk.run(&["sandbox", "create", "pr-15", "--override", "route:8080=10.0.0.7:8080"]).await.done();
+    let why = desk.run(&["sandbox", "wait", "pr-15", "--timeout", "100ms"]).await.failed(75);
+    assert!(why.contains("heard of no proxy") && !why.contains('\u{1b}'), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wait_returns_as_soon_as_every_proxy_holds_the_key() {
+    let desk = Desk::open().await;
+    let create = ["sandbox", "create", "pr-15", "--override", "route:8080=10.0.0.7:8080", "--wait"];
+    // begun before there is any proxy
+    let (waited, proxy) = tokio::join!(desk.run(&create), desk.proxy());
+    let said = waited.done();
+    assert!(said.ends_with("pr-15 is in force on 1 proxy\n"), "{said}");
+    let json = desk.run(&[&create[..], &["-o", "json"]].concat()).await.json();
+    assert_eq!(json["kind"], "Sandbox", "no sentence stands behind JSON");
+    assert!(desk.run(&["proxies"]).await.done().contains("p1"));
+    proxy.drain();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_printed_as_json_or_yaml_can_be_applied_again() {
+    let desk = Desk::open().await;
+    let args = ["apply", "-f", "-"];
+    for format in ["json", "yaml"] {
+        let all = desk.run_with(&["apply", "-o", format, "-f", "-"], ALL_KINDS).await.done();
+        let again = desk.run_with(&args, &all).await.done();
+        assert_eq!(again.matches(" unchanged").count(), 5, "{again}");
+        for list in [["service", "list"], ["sandbox", "list"], ["group", "list"]] {
+            let all = desk.run(&[&list[..], &["-A", "-o", format]].concat()).await.done();
+            let again = desk.run_with(&args, &all).await.done();
+            assert!(!again.is_empty() && again.lines().all(|line| line.ends_with(" unchanged")), "{again}");
+        }
+        let one = desk.run(&["sandbox", "get", "pr-15", "-o", format]).await.done();
+        assert_eq!(desk.run_with(&args, &one).await.done(), "sandbox/pr-15 unchanged\n");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_leaves_does_not_keep_the_rest_from_being_written() {
+    let desk = Desk::open().await;
+    let file = desk.file("all.yaml", ALL_KINDS);
+    let mut child = command(&desk.server(), &["apply", "-f", &file]).spawn().unwrap();
+    let ended = tokio::task::spawn_blocking(move || {
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        out.read_line(&mut first).unwrap();
+        drop(out);
+        child.wait().unwrap()
+    });
+    assert!(tokio::time::timeout(DEADLINE, ended).await.unwrap().unwrap().success());
+    desk.run(&["group", "get", "release-7"]).await.done();
+    if Path::new("/dev/full").exists() {
+        let mut full = command(&desk.server(), &["sandbox", "list"]);
+        full.stdout(std::fs::File::options().write(true).open("/dev/full").unwrap());
+        assert!(run(full, "").await.failed(1).contains("cannot be printed"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_and_explain_say_where_a_call_goes_and_why() {
+    let desk = Desk::open().await;
+    desk.run_with(&["apply", "-f", "-"], ALL_KINDS).await.done();
+    let routes = desk.run(&["routes", "-o", "wide"]).await.done();
+    for word in ["pr-15", "route.default:8080", "10.0.0.7:8080", "default/pr-15", "release-7", "DIGEST"] {
+        assert!(routes.contains(word), "{word}: {routes}");
+    }
+    let why = desk.run(&["explain", "--key", "release-7", "--to", "driver:9090"]).await.done();
+    for word in
+        ["driver.default:9090 → sandbox", "10.0.0.8:80", "team-a/pr-16", "SandboxGroup default/release-7"]
+    {
+        assert!(why.contains(word), "{word}: {why}");
+    }
+    let json = desk.run(&["explain", "-k", "nobody", "-t", "route:8080", "-o", "json"]).await.json();
+    assert_eq!((&json["decision"], &json["reason"]), (&"baseline".into(), &"unknown-key".into()));
+    let bad = desk.run(&["sandbox", "create", "bad", "--override", "bare=10.0.0.7"]).await.done();
+    assert!(
+        bad.contains("ServiceMissing") && bad.contains("bare.default") && bad.contains("apply a Service"),
+        "{bad}"
+    );
+    assert!(desk.run(&["sandbox", "list"]).await.done().contains("Degraded"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn header_and_completion_need_no_control_plane() {
+    let bare = async |args: &[&str]| run(command("not an address", args), "").await.done();
+    assert_eq!(bare(&["header", "pr-15", "pr-16"]).await, "baggage: routing-key=pr-15:pr-16\n");
+    assert_eq!(bare(&["header", "a", "--member", "k"]).await, "baggage: k=a\n");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(bare(&["completion", shell]).await.contains("explain"), "{shell}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_prints_five_trees_and_ends_well() {
+    let said = run(command("not an address", &["demo"]), "").await.done();
+    assert_eq!(said.matches("  frontend ").count(), 5 + 1, "five trees and the picture: {said}");
+    assert_eq!(said.matches("   └─ route").count(), 5, "{said}");
+    for word in ["pr-15", "pr-16", "reason=no-route-here", "reason=unknown-key", "All as it should be."] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
