@@ -1,12 +1,13 @@
 //! First step: what a request's head says that matters to the steps after it. Made once, then immutable.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use bellhop_route::{DECIDED_FIELD, HeadView, Keys, Place};
 
 use crate::{
     connection::{Arrival, Client},
     error::RequestError,
+    listen,
     telemetry::Line,
 };
 
@@ -79,12 +80,18 @@ impl RequestContext {
 
 /// Whether the caller shares the proxy's host, and may therefore read endpoints and keys.
 pub(crate) fn caller_is_local(client: &Client) -> bool {
-    match client.arrival {
+    is_local_caller(&client.arrival, client.peer, &client.worker.shared.config.listeners.outbound)
+}
+
+fn is_local_caller(arrival: &Arrival, peer: SocketAddr, outbound: &[SocketAddr]) -> bool {
+    let is_loopback = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
+    match arrival {
         Arrival::Inbound { .. } => false,
-        Arrival::Outbound { .. } => true,
-        Arrival::Explicit | Arrival::Connected { .. } | Arrival::Fixed(_) => {
-            client.peer.ip().to_canonical().is_loopback()
+        // What was redirected to loopback came from here; another listener may have been opened to other hosts.
+        Arrival::Outbound { .. } => {
+            is_loopback(&peer) || outbound.iter().all(is_loopback) || listen::is_local(peer.ip())
         }
+        Arrival::Explicit | Arrival::Connected { .. } | Arrival::Fixed(_) => is_loopback(&peer),
     }
 }
 
@@ -107,7 +114,7 @@ pub(crate) fn split_authority(authority: &str) -> Option<(&str, u16)> {
 fn authority_place(authority: &str) -> Option<Place<'_>> {
     let (host, port) = split_authority(authority)?;
     match host.parse() {
-        Ok(ip) => Some(Place::Dialled(std::net::SocketAddr::new(ip, port))),
+        Ok(ip) => Some(Place::Dialled(SocketAddr::new(ip, port))),
         Err(_) => Some(Place::Authority { host, port }),
     }
 }
@@ -145,4 +152,25 @@ fn already_decided(head: &impl Head) -> Option<Box<[u8]>> {
 /// RFC 9110 §9.2.2.
 fn is_idempotent(method: &[u8]) -> bool {
     matches!(method, b"GET" | b"HEAD" | b"PUT" | b"DELETE" | b"OPTIONS" | b"TRACE")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_from_another_host_is_not_local_even_where_the_outbound_listener_was_opened_to_it() {
+        let original = "10.0.0.1:80".parse().unwrap();
+        let (outbound, inbound) = (Arrival::Outbound { original }, Arrival::Inbound { original });
+        let local = |arrival: &Arrival, peer: &str, listener: &str| {
+            is_local_caller(arrival, peer.parse().unwrap(), &[listener.parse().unwrap()])
+        };
+        assert!(local(&outbound, "203.0.113.9:1", "127.0.0.1:15001"));
+        assert!(local(&outbound, "127.0.0.1:1", "0.0.0.0:15001"));
+        assert!(!local(&outbound, "203.0.113.9:1", "0.0.0.0:15001"));
+        assert!(!local(&outbound, "[::ffff:203.0.113.9]:1", "[::]:15001"));
+        assert!(!local(&inbound, "127.0.0.1:1", "127.0.0.1:15001"));
+        assert!(local(&Arrival::Explicit, "[::ffff:127.0.0.1]:1", "127.0.0.1:15001"));
+        assert!(!local(&Arrival::Explicit, "203.0.113.9:1", "127.0.0.1:15001"));
+    }
 }
