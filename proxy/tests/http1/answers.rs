@@ -1,6 +1,6 @@
 //! Row B20 of the matrix: what is no answer, or more than one. And what answers say.
 
-use crate::harness::{End, Proxy, echo, keyed, route, serve};
+use crate::harness::{Conn, End, Proxy, echo, keyed, route, serve};
 
 /// An upstream that answers with `answer`; the client gets 502 and both connections end.
 fn is_bad(answer: &'static str) {
@@ -141,6 +141,18 @@ fn evidence_is_as_much_as_was_asked_for() {
         };
         assert_eq!(answer.field("proxy-status"), expected);
     }
+}
+
+#[test]
+fn while_draining_a_client_that_stays_silent_behind_its_connect_keeps_nobody_waiting() {
+    let base = echo("base");
+    let proxy = Proxy::start(base.address, &[]);
+    let mut client = Conn::connect(proxy.explicit);
+    client.send(&format!("CONNECT {} HTTP/1.1\r\nHost: x:1\r\n\r\n", base.address));
+    assert!(client.head().starts_with("HTTP/1.1 200 "));
+    proxy.running.drain();
+    // Long before the drain's deadline.
+    assert_eq!(client.rest(), (Vec::new(), End::Closed));
 }
 
 #[test]

@@ -73,6 +73,30 @@ async fn f6_streams_beyond_the_last_id_are_sent_again_with_their_bodies() {
 }
 
 #[tokio::test]
+async fn a_request_is_not_sent_again_once_an_interim_answer_went_on() {
+    let (listener, upstream) = listener().await;
+    let proxy = proxy(upstream);
+    tokio::spawn(async move {
+        let mut old = server::handshake(accept(&listener).await).await.unwrap();
+        let (_, respond) = old.accept().await.unwrap().unwrap();
+        answer(respond, "first");
+        let (_, mut respond) = old.accept().await.unwrap().unwrap();
+        respond.send_informational(Response::builder().status(103).body(()).unwrap()).unwrap();
+        // Written while the next request is awaited, which never comes.
+        let none = tokio::time::timeout(Duration::from_millis(200), old.accept()).await;
+        assert!(none.is_err());
+        drop((old, respond));
+        let mut new = server::handshake(accept(&listener).await).await.unwrap();
+        while let Some(Ok((_, respond))) = new.accept().await {
+            answer(respond, "again");
+        }
+    });
+    let send = connect(address(&proxy)).await;
+    assert_eq!(call(&send, get("/"), &[]).await.unwrap().1, "first");
+    assert_eq!(call(&send, get("/"), &[]).await.unwrap().0.status, 502);
+}
+
+#[tokio::test]
 async fn a_refused_stream_is_sent_again_once() {
     let refused = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let seen = refused.clone();
