@@ -162,6 +162,32 @@ async fn interim_answers_reach_an_http1_client() {
     assert!(text.contains("x-body: ok\r\n") && text.contains("content-length: 0\r\n"), "{text}");
 }
 
+#[tokio::test]
+async fn a_request_is_not_sent_again_once_an_interim_answer_went_on_to_an_http1_client() {
+    let (listener, sandbox) = listener().await;
+    let (proxy, _send) = routed(baseline().await, route(&[sandbox], HTTP2)).await;
+    tokio::spawn(async move {
+        let mut old = h2::server::handshake(crate::peer::accept(&listener).await).await.unwrap();
+        let (_, respond) = old.accept().await.unwrap().unwrap();
+        crate::peer::answer(respond, "first");
+        let (_, mut respond) = old.accept().await.unwrap().unwrap();
+        respond.send_informational(Response::builder().status(103).body(()).unwrap()).unwrap();
+        // Written while the next request is awaited, which never comes.
+        let none = tokio::time::timeout(std::time::Duration::from_millis(200), old.accept()).await;
+        assert!(none.is_err());
+        drop((old, respond));
+        let mut new = h2::server::handshake(crate::peer::accept(&listener).await).await.unwrap();
+        while let Some(Ok((_, respond))) = new.accept().await {
+            crate::peer::answer(respond, "again");
+        }
+    });
+    let one = format!("GET / HTTP/1.1\r\nHost: a\r\n{KEY}\r\n");
+    let last = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{KEY}\r\n");
+    let answers = ask(address(&proxy), &format!("{one}{last}"), "").await;
+    assert!(answers.contains("first") && answers.contains("HTTP/1.1 103 "), "{answers}");
+    assert!(answers.contains("HTTP/1.1 503 ") && !answers.contains("again"), "{answers}");
+}
+
 /// MATRICES F1, F3.
 #[tokio::test]
 async fn f3_a_cut_answer_aborts_the_http1_connection_and_one_that_never_began_is_503() {

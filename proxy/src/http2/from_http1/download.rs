@@ -45,10 +45,12 @@ pub(super) async fn run(
     on_head: impl FnOnce(&mut Parts),
 ) -> End {
     let mut out = BytesMut::with_capacity(1024);
+    let mut told = false;
     while let Some(interim) = std::future::poll_fn(|cx| response.poll_informational(cx)).await {
         let Ok(interim) = interim else { break };
         // HTTP/1.0 knows no interim answers.
         if !manner.is_1_0 {
+            told = true;
             answer::write(&interim.into_parts().0, manner, true, &mut out);
             if to.write_all_buf(&mut out).await.is_err() {
                 return End::ClientGone;
@@ -57,6 +59,8 @@ pub(super) async fn run(
     }
     let (mut head, body) = match response.await {
         Ok(response) => response.into_parts(),
+        // Behind an interim answer there is no second try: it was the answer to the first.
+        Err(_) if told => return End::Failed { kind: ErrorKind::Closed, unprocessed: false },
         Err(error) => return failed(error),
     };
     on_head(&mut head);
