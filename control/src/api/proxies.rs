@@ -14,6 +14,11 @@ use super::{
 };
 use crate::registry::TooMany;
 
+/// What a proxy says of itself for people is kept up to so many characters.
+const MOST_CHARS: usize = 253;
+/// A digest is 16 hex digits.
+const DIGEST_BYTES: usize = 16;
+
 pub(super) async fn list(State(api): Shared, Strict(NoQuery {}): Strict<NoQuery>) -> Json<ProxyList> {
     let control = &api.author.control;
     Json(ProxyList { items: control.registry.list(&control.feed.table_digest()) })
@@ -26,8 +31,8 @@ pub(super) async fn report(
     body: Body,
 ) -> Result<StatusCode, Failure> {
     check_id(&id)?;
-    let report: ProxyReport = typed(body::json(&headers, body, &["application/json"]).await?)?;
-    check_sizes(&report)?;
+    let mut report: ProxyReport = typed(body::json(&headers, body, &["application/json"]).await?)?;
+    check_sizes(&mut report)?;
     let control = &api.author.control;
     if let Some(position) = &report.position {
         control.feed.compare(position);
@@ -49,22 +54,16 @@ pub(super) fn check_id(id: &str) -> Result<(), Problem> {
     Err(Problem::new(ProblemType::Invalid, rule).at("id", Some(id), rule))
 }
 
-/// What is kept of a proxy is small, whatever it sends.
-fn check_sizes(report: &ProxyReport) -> Result<(), Problem> {
-    let texts = [
-        ("workload", &*report.workload, 253),
-        ("version", &*report.version, 64),
-        ("tableDigest", &*report.table_digest, 16),
-    ];
-    let digests = report.digests.values().flatten().map(|digest| ("digests", &**digest, 16));
-    for (field, text, most) in texts.into_iter().chain(digests) {
-        if text.len() > most {
-            let rule = format!("{} bytes; at most {most} are allowed", text.len());
-            return Err(Problem::new(ProblemType::Invalid, format!("{field}: {rule}")).at(
-                field,
-                Some(text),
-                rule,
-            ));
+/// What is kept of a proxy is small, whatever it sends: texts for people are cut, digests that are none refused.
+fn check_sizes(report: &mut ProxyReport) -> Result<(), Problem> {
+    report.workload = report.workload.chars().take(MOST_CHARS).collect();
+    report.version = report.version.chars().take(MOST_CHARS).collect();
+    let digests = report.digests.values().flatten().map(|digest| ("digests", digest));
+    for (field, digest) in digests.chain([("tableDigest", &report.table_digest)]) {
+        if digest.len() > DIGEST_BYTES {
+            let rule = format!("{} bytes; a digest has {DIGEST_BYTES}", digest.len());
+            let problem = Problem::new(ProblemType::Invalid, format!("{field}: {rule}"));
+            return Err(problem.at(field, Some(digest), rule));
         }
     }
     Ok(())

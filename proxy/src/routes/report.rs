@@ -39,6 +39,7 @@ pub(super) async fn report(
 
 async fn keep_reporting(control: &Control, house: &House<'_>, workload: &str) {
     let mut backoff = Backoff::default();
+    let mut told = false;
     loop {
         let next = Instant::now() + APART;
         let keys = house.held.take_unreported(MOST_KEYS);
@@ -47,6 +48,7 @@ async fn keep_reporting(control: &Control, house: &House<'_>, workload: &str) {
         match outcome {
             Ok(()) => {
                 backoff.reset();
+                told = false;
                 sleep_until(next).await;
                 tokio::select! {
                     () = house.held.report_due() => {}
@@ -57,7 +59,13 @@ async fn keep_reporting(control: &Control, house: &House<'_>, workload: &str) {
                 tracing::debug!(error = &error as &dyn Error, "control was not told what is held");
                 house.held.untaken(keys);
                 let asked = match error {
-                    ControlError::Status { retry_after, .. } => retry_after,
+                    ControlError::Status { status, retry_after } => {
+                        // otherwise nobody would know why nothing comes in force
+                        if status.is_client_error() && !std::mem::replace(&mut told, true) {
+                            tracing::warn!(%status, "control refuses this proxy's reports, and waits for it in vain");
+                        }
+                        retry_after
+                    }
                     ControlError::Unreachable(_) => None,
                 };
                 sleep_until(next).await;
