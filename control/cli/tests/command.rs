@@ -305,6 +305,20 @@ async fn routes_and_explain_say_where_a_call_goes_and_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_expired_sandbox_is_not_waited_for_and_can_be_renewed() {
+    let desk = Desk::open().await;
+    let create = ["sandbox", "create", "pr-15", "--override", "route:8080=10.0.0.7:8080", "--ttl", "1s"];
+    desk.run(&create).await.done();
+    let begun = std::time::Instant::now();
+    while !desk.run(&["sandbox", "list"]).await.done().contains("Expired") {
+        assert!(begun.elapsed() < DEADLINE, "it expires");
+    }
+    let why = desk.run(&["sandbox", "wait", "pr-15"]).await.failed(1);
+    assert!(why.contains("has expired") && why.contains("renew"), "{why}");
+    assert!(desk.run(&["sandbox", "renew", "pr-15"]).await.done().contains("sandbox/pr-15 renewed, expires"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn header_and_completion_need_no_control_plane() {
     let bare = async |args: &[&str]| run(command("not an address", args), "").await.done();
     assert_eq!(bare(&["header", "pr-15", "pr-16"]).await, "baggage: routing-key=pr-15:pr-16\n");

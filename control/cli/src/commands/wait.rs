@@ -30,6 +30,11 @@ pub(super) async fn object(session: &Session, kind: Kind, what: &WaitFor) -> Res
             called(kind, &session.namespace, &what.name)
         )));
     }
+    let conditions = object.status().map_or(&[][..], |status| &status.conditions);
+    if let Some(taken) = conditions.iter().find(|condition| condition.kind == "KeyConflict") {
+        let name = called(kind, &session.namespace, &what.name);
+        return Err(Failure::Refused(format!("{name} routes nothing: {}", taken.message)));
+    }
     let key = object.status().and_then(|status| status.routing_key.clone()).ok_or_else(|| {
         Failure::Refused(format!("{} has no routing key", called(kind, &session.namespace, &what.name)))
     })?;
