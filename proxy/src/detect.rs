@@ -2,7 +2,7 @@
 //!
 //! While the first client bytes are awaited, the baseline is dialled. A server that speaks first makes the connection
 //! opaque at once, except that an HTTP/2 SETTINGS frame is held back. What the bytes mean is decided by the pure
-//! functions of [`line`], [`settings`] and [`hello`]; this file knows sockets and time.
+//! functions of [`mod@line`], [`settings`] and [`hello`]; this file knows sockets and time.
 
 pub(crate) mod hello;
 pub(crate) mod line;

@@ -1,8 +1,8 @@
 //! Bellhop's routing: baggage, keys, destinations, route table, decision. Pure: no tokio, no sockets, no clock.
 //!
-//! A request passes through in this order: [`Carriers::read`] finds the [`Keys`] in a head ([`HeadView`]), [`decide`]
+//! A request passes through in this order: [`Carriers::read`] finds the [`Keys`] in a head ([`HeadView`]), [`decide()`]
 //! asks the [`RouteTable`] what they mean for the [`Place`] that the request was going to, and gives a [`Decision`].
-//! The table is fed with the units of the watch, each compiled by [`compile`]; control validates with the same function,
+//! The table is fed with the units of the watch, each compiled by [`compile()`]; control validates with the same function,
 //! and makes the units from its objects with [`plan`].
 
 mod carrier;

@@ -44,8 +44,8 @@ pub(super) struct Flags {
         value_delimiter = ','
     )]
     destination: Vec<String>,
-    /// Runs on redirected traffic: without --outbound and --inbound, opens 127.0.0.1:15001, [::1]:15001,
-    /// 0.0.0.0:15006 and [::]:15006 (`bellhop-proxy intercept` writes the rules)
+    /// Runs on redirected traffic: without --outbound and --inbound, opens 127.0.0.1:15001, `[::1]:15001`,
+    /// 0.0.0.0:15006 and `[::]:15006` (`bellhop-proxy intercept` writes the rules)
     #[arg(long, env = "BELLHOP_INTERCEPTED", hide_env_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     intercepted: Option<String>,
     /// Takes connections that were redirected on their way out of the workload

@@ -1,6 +1,6 @@
 //! The acceptor: takes connections, says where each was meant to go, and hands it to the worker with the fewest.
 //!
-//! A thread of its own without a runtime: it waits for its listeners and for the bell of [`Places`]. At the connection
+//! A thread of its own without a runtime: it waits for its listeners and for the bell of `Places`. At the connection
 //! limit it waits for the bell alone, and out of descriptors for a moment. While the proxy drains it goes on accepting;
 //! the last connection that ends, or the deadline, ends the proxy.
 
