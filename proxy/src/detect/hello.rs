@@ -47,7 +47,14 @@ impl<'a> Reader<'a> {
             return None;
         }
         let promised = self.number(3)?;
-        let whole = self.0.len() >= promised;
+        // What comes behind the hello's own end is no part of it.
+        let whole = match self.0.get(..promised) {
+            Some(hello) => {
+                self.0 = hello;
+                true
+            }
+            None => false,
+        };
         const VERSION_AND_RANDOM: usize = 2 + 32;
         self.take(VERSION_AND_RANDOM)?;
         self.counted(1)?; // session id

@@ -54,10 +54,7 @@ pub(crate) fn classify(first: &[u8]) -> Option<Protocol> {
     match memchr(b'\n', seen) {
         Some(end) => Some(whole(seen.get(..end).unwrap_or_default())),
         None if line.len() > LONGEST_LINE => Some(by_method(line)),
-        // A control byte is in no request line, except in a faulty one whose beginning leaves no doubt.
-        None if seen.iter().any(|byte| is_foreign(*byte)) && by_method(seen) == Protocol::Opaque => {
-            Some(Protocol::Opaque)
-        }
+        None if is_no_line(seen) => Some(Protocol::Opaque),
         None => None,
     }
 }
@@ -73,6 +70,10 @@ pub(crate) fn classify_late(first: &[u8]) -> Protocol {
 
 fn whole(line: &[u8]) -> Protocol {
     let text = line.strip_suffix(b"\r").unwrap_or(line);
+    // What was opaque before the line's end came stays so.
+    if is_no_line(text) {
+        return Protocol::Opaque;
+    }
     if text.ends_with(b" HTTP/1.1") || text.ends_with(b" HTTP/1.0") {
         return Protocol::Http1;
     }
@@ -83,6 +84,11 @@ fn by_method(line: &[u8]) -> Protocol {
     let known =
         METHODS.iter().any(|method| line.strip_prefix(*method).is_some_and(|rest| rest.starts_with(b" /")));
     if known { Protocol::Http1 } else { Protocol::Opaque }
+}
+
+/// A control byte is in no request line, except in a faulty one whose beginning leaves no doubt.
+fn is_no_line(line: &[u8]) -> bool {
+    line.iter().any(|byte| is_foreign(*byte)) && by_method(line) == Protocol::Opaque
 }
 
 fn is_foreign(byte: u8) -> bool {
