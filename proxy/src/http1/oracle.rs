@@ -46,8 +46,9 @@ fn relay_requests(bytes: &[u8], step: usize) -> (Vec<Read>, Vec<u8>) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let body = unchunk(request.framing, forwarded.get(forwarded.len() - body..).unwrap_or_default());
         let path = text(view.path_and_query());
-        // hyper's type for targets takes fewer bytes than servers do; that says nothing about where a message ends.
-        if http::uri::PathAndQuery::try_from(&*path).is_err() {
+        // hyper's type for targets takes fewer of them than servers do; that says nothing about where a message ends.
+        let target = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+        if http::Uri::try_from(target).is_err() {
             break;
         }
         let path = if request.method == Method::Connect { path } else { slashed(&path) };
