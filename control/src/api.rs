@@ -6,12 +6,15 @@ use axum::{
     Json, Router,
     extract::State,
     middleware,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use bellhop_api::{API_VERSION, Problem, ProblemType, answers::Version};
 use tokio::sync::watch;
 
-use crate::author::Author;
+use crate::{
+    access::{Access, audit::Audit, rates::Buckets},
+    author::Author,
+};
 
 mod body;
 mod failure;
@@ -23,6 +26,7 @@ mod patch;
 mod proxies;
 mod query;
 mod routes;
+mod tokens;
 
 pub(crate) use failure::Failure;
 
@@ -33,15 +37,27 @@ pub(crate) struct Api {
     /// Only loopback names are answered.
     loopback: bool,
     closing: watch::Receiver<bool>,
-    rate: guard::Rate,
+    access: Access,
+    audit: Audit,
+    writes: Buckets<()>,
 }
 
 /// The handlers' view of [`Api`].
 type Shared = State<Arc<Api>>;
 
-/// Every path of the API. `loopback`: the listener is on loopback, and answers nobody else's pages.
-pub(crate) fn router(author: Author, loopback: bool, closing: watch::Receiver<bool>) -> Router {
-    let api = Arc::new(Api { author, loopback, closing, rate: guard::Rate::default() });
+/// Whom the API answers.
+#[derive(Debug)]
+pub(crate) struct Door {
+    /// The listener is on loopback, and answers nobody else's pages.
+    pub(crate) loopback: bool,
+    pub(crate) access: Access,
+    pub(crate) audit: Audit,
+}
+
+/// Every path of the API.
+pub(crate) fn router(author: Author, door: Door, closing: watch::Receiver<bool>) -> Router {
+    let Door { loopback, access, audit } = door;
+    let api = Arc::new(Api { author, loopback, closing, access, audit, writes: Buckets::new(guard::WRITES) });
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
@@ -52,6 +68,9 @@ pub(crate) fn router(author: Author, loopback: bool, closing: watch::Receiver<bo
         .route("/v1/keys/{key}/in-force", get(keys::in_force))
         .route("/v1/proxies", get(proxies::list))
         .route("/v1/proxies/{id}", post(proxies::report))
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/v1/tokens/{id}", delete(tokens::revoke))
+        .route("/v1/whoami", get(tokens::whoami))
         .route("/v1/{kind}", get(objects::list_all))
         .route("/v1/namespaces/{namespace}/{kind}", get(objects::list).post(objects::create))
         .route(

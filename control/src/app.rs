@@ -5,6 +5,11 @@ use std::{ffi::OsString, net::SocketAddr, process::ExitCode, sync::Arc, time::Du
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
+    access::{
+        Access,
+        audit::Audit,
+        bootstrap::{BootstrapError, bootstrap},
+    },
     api,
     author::Author,
     clock::Clock,
@@ -36,6 +41,12 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The audit log cannot be opened.
+    #[error("cannot open the audit log: {0}")]
+    Audit(std::io::Error),
+    /// The first token cannot be made.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
     /// A task died of a fault in the program.
     #[error("cannot open the store: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -47,6 +58,7 @@ pub struct Running {
     address: SocketAddr,
     closing: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    audit: Audit,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -55,6 +67,11 @@ impl Running {
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Takes files anew that somebody has changed or moved away.
+    pub async fn reload(&self) {
+        self.audit.reopen().await;
     }
 
     /// Ends watches, lets requests in flight end, and returns when the store is closed.
@@ -99,6 +116,11 @@ pub(crate) async fn start_with(
 ) -> Result<Running, StartError> {
     let control = Control::new(store, clock, config.endpoint_networks, Box::new(SystemLookup)).await?;
     let control = Arc::new(control);
+    let audit = Audit::open(config.access.audit).map_err(StartError::Audit)?;
+    let access = Access::new(!config.access.required, Vec::new(), None);
+    if config.access.required {
+        bootstrap(&*control.store, &control.tokens, &config.data_dir, clock.now()).await?;
+    }
     let listen = |source| StartError::Listen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
@@ -109,10 +131,12 @@ pub(crate) async fn start_with(
     tasks.spawn(Arc::clone(&control).follow());
     tasks.spawn(expiry::run(Arc::clone(&control)));
     tasks.spawn(resolver.run(control, config.resolve_interval));
-    let router = api::router(author, address.ip().to_canonical().is_loopback(), closed.clone());
+    let door =
+        api::Door { loopback: address.ip().to_canonical().is_loopback(), access, audit: audit.clone() };
+    let router = api::router(author, door, closed.clone());
     let serving = tokio::spawn(server::serve(listener, router, closed));
     tracing::info!(%address, "control listens");
-    Ok(Running { address, closing, tasks, serving })
+    Ok(Running { address, closing, tasks, audit, serving })
 }
 
 /// Runs the program with this command line, the program's name in front.
@@ -142,19 +166,25 @@ fn run(config: Config) -> anyhow::Result<()> {
     runtime.block_on(async {
         tracing::info!(?config, "effective configuration");
         let running = start(config).await?;
-        ended().await?;
+        ended(&running).await?;
         tracing::info!("ending");
         running.shutdown().await;
         Ok(())
     })
 }
 
-/// Waits for SIGTERM or SIGINT.
-async fn ended() -> std::io::Result<()> {
+/// Waits for SIGTERM or SIGINT; takes files anew on SIGHUP.
+async fn ended(running: &Running) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    Ok(())
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => running.reload().await,
+        }
+    }
 }
 
 fn log(format: LogFormat) {

@@ -7,10 +7,15 @@ use ipnet::IpNet;
 
 use crate::networks::Networks;
 
+mod access;
+
+pub use access::AccessConfig;
+
 /// Bellhop's control plane: keeps services, sandboxes and groups, and tells every proxy their routes
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub(crate) struct Flags {
-    /// Where to listen. Loopback only, unless --insecure: everybody who reaches this address may change every route
+    /// Where to listen. Loopback only, unless with TLS or --insecure
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7070", env = "BELLHOP_LISTEN")]
     listen: SocketAddr,
 
@@ -34,6 +39,9 @@ pub(crate) struct Flags {
     /// Listen on any address without TLS and without asking who calls. For closed test networks
     #[arg(long, env = "BELLHOP_INSECURE")]
     insecure: bool,
+
+    #[command(flatten)]
+    access: access::Flags,
 
     /// Form of the log on standard error; RUST_LOG chooses what is logged
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "BELLHOP_LOG")]
@@ -74,6 +82,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where objects are kept.
     pub store: StoreConfig,
+    /// Directory of the embedded store, and of the first token.
+    pub data_dir: PathBuf,
+    /// Who is asked who they are.
+    pub access: AccessConfig,
     /// Where endpoints may be.
     pub endpoint_networks: Networks,
     /// How often names are resolved again.
@@ -131,8 +143,14 @@ impl Flags {
                 self.listen
             ));
         }
+        if !loopback && self.insecure && self.access.is_required() {
+            faults.push(
+                "--insecure --auth required: without TLS everybody on the way could read the tokens"
+                    .to_owned(),
+            );
+        }
         let store = match &*self.store {
-            "embedded" => Some(StoreConfig::Embedded(self.data_dir)),
+            "embedded" => Some(StoreConfig::Embedded(self.data_dir.clone())),
             "memory" => Some(StoreConfig::Memory),
             other => {
                 faults.push(match other.split_once("://") {
@@ -159,6 +177,8 @@ impl Flags {
             Some(store) if faults.is_empty() => Ok(Config {
                 listen: self.listen,
                 store,
+                data_dir: self.data_dir,
+                access: self.access.resolve(loopback || self.insecure),
                 endpoint_networks,
                 resolve_interval: self.resolve_interval,
                 log: self.log,

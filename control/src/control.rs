@@ -21,6 +21,7 @@ use futures_util::StreamExt;
 use tokio::sync::{Mutex, watch};
 
 use crate::{
+    access::Tokens,
     clock::Clock,
     feed::Feed,
     names::Lookup,
@@ -37,6 +38,7 @@ pub(crate) struct Control {
     pub(crate) clock: Clock,
     pub(crate) feed: Arc<Feed>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) tokens: Tokens,
     pub(crate) lookup: Box<dyn Lookup>,
     /// For `explain`: the table that a proxy would have.
     pub(crate) table: RouteTable,
@@ -70,12 +72,14 @@ impl Control {
             clock,
             feed: Arc::new(Feed::new(&listing.epoch, &replica)),
             registry: Arc::default(),
+            tokens: Tokens::default(),
             lookup,
             table: TableBuilder::new(DnsLabel::default_namespace()).finish(),
             writing: Mutex::new(()),
             world: RwLock::new(World::new(networks)),
             applied: watch::Sender::new(0),
         };
+        control.tokens.take_listing(&listing);
         let edits = listing.records.iter().filter_map(Edit::from_record).collect();
         control.take_in(edits, listing.revision);
         if !control.table.is_empty() {
@@ -183,11 +187,15 @@ impl Control {
     }
 
     fn take_commit(&self, commit: &Commit) {
-        let read = |(name, value): &(Arc<str>, Option<_>)| Edit::read(name, value.as_ref(), commit.revision);
+        let read = |(name, value): &(Arc<str>, Option<_>)| {
+            let token = self.tokens.take_in(name, value.as_ref(), commit.revision);
+            if token { None } else { Edit::read(name, value.as_ref(), commit.revision) }
+        };
         self.take_in(commit.changes.iter().filter_map(read).collect(), commit.revision);
     }
 
     fn take_listing(&self, listing: &Listing) {
+        self.tokens.take_listing(listing);
         let mut edits: Vec<_> = listing.records.iter().filter_map(Edit::from_record).collect();
         let listed: BTreeSet<_> = edits.iter().filter_map(object_of).cloned().collect();
         let world = self.world();

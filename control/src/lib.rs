@@ -3,6 +3,7 @@
 //! A write goes `api → author → store`; what the store has taken comes back by its watch, `control → world → feed`, and
 //! from there to every watcher. `app::start` puts it together.
 
+pub mod access;
 mod api;
 pub mod app;
 mod author;

@@ -1,4 +1,5 @@
-//! What stands in the store: objects with what control remembers of them, and resolved names.
+//! What stands in the store: objects with what control remembers of them, and resolved names. Tokens stand there too, and
+//! are read by [`crate::access`].
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -8,7 +9,10 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Record, Revision};
+use crate::{
+    access::token::CLASS,
+    store::{Record, Revision},
+};
 
 /// An object as it is stored. Of its status only `phase` and `expiresAt` are; the rest is made anew from all objects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +48,8 @@ impl Edit {
     pub(crate) fn read(name: &str, value: Option<&Bytes>, revision: Revision) -> Option<Self> {
         let (class, rest) = name.split_once('/')?;
         let read = match class {
+            // who may, which is none of the world's business
+            CLASS => return None,
             "object" => object_name(rest).map(|object| match value {
                 None => Ok(Self::Object(object, None)),
                 Some(value) => serde_json::from_slice(value).map(|mut stored: Box<Stored>| {

@@ -16,6 +16,8 @@ use tokio::{
 };
 use tower::ServiceExt as _;
 
+use crate::access::Peer;
+
 /// Connections at once: proxies hold one or two each.
 const CONNECTIONS: usize = 25_000;
 /// A head must be there within this time.
@@ -36,8 +38,8 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut closing: wa
             accepted = listener.accept() => accepted,
             _ = closing.wait_for(|closing| *closing) => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // out of descriptors, most likely: others must end before it can go on
                 tracing::warn!(%error, "cannot accept");
@@ -46,8 +48,9 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut closing: wa
             }
         };
         prepare(&stream);
-        let router = router.clone();
-        let service = tower::service_fn(move |request: Request<Incoming>| {
+        let (router, peer) = (router.clone(), Peer { address, identity: None });
+        let service = tower::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer.clone());
             let router = router.clone();
             async move {
                 Ok::<_, Infallible>(

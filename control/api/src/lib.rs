@@ -3,6 +3,7 @@
 //! Everything here is pure: no I/O, no clock. The control plane, the proxy and the command line speak to each other in
 //! these types alone.
 
+pub mod access;
 pub mod answers;
 mod destination;
 mod field;
@@ -18,6 +19,7 @@ mod selector;
 mod service;
 mod status;
 mod ttl;
+mod unique;
 pub mod watch;
 
 pub use destination::{Destination, DestinationError, DnsLabel, DnsLabelError};
@@ -33,6 +35,7 @@ pub use selector::{Expression, Labels, Operator, Selector, SelectorError};
 pub use service::{Port, Service, ServiceSpec};
 pub use status::{Condition, ConditionStatus, Phase, Status};
 pub use ttl::{Ttl, TtlError};
+pub use unique::Unique;
 
 /// The `apiVersion` of every object.
 pub const API_VERSION: &str = "bellhop.dev/v1alpha1";

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     API_VERSION, GroupSpec, Kind, Metadata, Object, Sandbox, SandboxGroup, SandboxSpec, Service, ServiceSpec,
-    Status, field::Invalid, object::Spec,
+    Status, Unique, field::Invalid, object::Spec,
 };
 
 /// An object of any kind.
@@ -184,9 +184,9 @@ pub fn read_documents(text: &str, namespace: &str) -> Vec<Result<Manifest, ReadE
     let mut out = Vec::new();
     for (n, document) in serde_norway::Deserializer::from_str(text).enumerate() {
         let document_number = n + 1;
-        let value = match Value::deserialize(document) {
-            Ok(Value::Null) => continue,
-            Ok(value) => value,
+        let value = match Unique::deserialize(document) {
+            Ok(Unique(Value::Null)) => continue,
+            Ok(Unique(value)) => value,
             Err(source) => {
                 out.push(Err(ReadError::Syntax { document: document_number, source }));
                 break;

@@ -32,6 +32,8 @@ pub struct Problem {
 pub enum ProblemType {
     /// Not understood: broken JSON, a parameter that is none.
     BadRequest,
+    /// Nobody knows who calls: no token, or one that is not good (any more).
+    Unauthorized,
     /// Closed to this caller.
     Forbidden,
     /// No such thing.
@@ -44,6 +46,8 @@ pub enum ProblemType {
     Gone,
     /// `If-Match` or `resourceVersion` names another version.
     PreconditionFailed,
+    /// The body took too long.
+    TimedOut,
     /// Body too large.
     TooLarge,
     /// Neither JSON nor a patch format that is known.
@@ -60,14 +64,16 @@ pub enum ProblemType {
 
 impl ProblemType {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::BadRequest,
+        Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
         Self::Gone,
         Self::PreconditionFailed,
+        Self::TimedOut,
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::Invalid,
@@ -81,12 +87,14 @@ impl ProblemType {
     pub fn parts(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::BadRequest => (400, "bad-request", "The request was not understood"),
+            Self::Unauthorized => (401, "unauthorized", "It is not known who asks"),
             Self::Forbidden => (403, "forbidden", "The request is not permitted"),
             Self::NotFound => (404, "not-found", "There is no such thing"),
             Self::MethodNotAllowed => (405, "method-not-allowed", "The method is not allowed here"),
             Self::Conflict => (409, "conflict", "Another object stands in the way"),
             Self::Gone => (410, "gone", "The list has changed too much to continue"),
             Self::PreconditionFailed => (412, "precondition-failed", "The object has changed"),
+            Self::TimedOut => (408, "timed-out", "The body took too long"),
             Self::TooLarge => (413, "too-large", "The body is too large"),
             Self::UnsupportedMediaType => (415, "unsupported-media-type", "The media type is not known here"),
             Self::Invalid => (422, "invalid", "Fields are not valid"),

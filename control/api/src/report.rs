@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{RoutingKey, watch::Position};
 
-/// One report of one proxy.
+/// One report of one proxy. Fields that are not known are skipped: proxy and control may be of different versions.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ProxyReport {
     /// The workload that the proxy stands beside, as its operator named it; empty where nobody did.
     #[serde(default)]

@@ -1,18 +1,27 @@
 //! Bodies: bounded, JSON, and understood or refused with the place of the fault.
 
+use std::time::Duration;
+
 use axum::body::Body;
-use bellhop_api::{Problem, ProblemType};
+use bellhop_api::{Problem, ProblemType, Unique};
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
+use tokio::time::timeout;
 
 /// Largest body: far more than any object needs.
 pub(super) const LARGEST: usize = 1 << 20;
+/// A body must be there within this time.
+const WITHIN: Duration = Duration::from_secs(30);
 
 /// Reads a whole body.
 pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
-    match Limited::new(body, LARGEST).collect().await {
+    let Ok(read) = timeout(WITHIN, Limited::new(body, LARGEST).collect()).await else {
+        let detail = format!("it was not there within {} s", WITHIN.as_secs());
+        return Err(Problem::new(ProblemType::TimedOut, detail));
+    };
+    match read {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             Err(Problem::new(ProblemType::TooLarge, format!("at most {LARGEST} bytes are allowed")))
@@ -38,8 +47,9 @@ pub(super) fn media_type<'a>(headers: &HeaderMap, types: &[&'a str]) -> Result<&
     })
 }
 
-/// Parses JSON; its nesting is bounded by the parser (128).
+/// Parses JSON; its nesting is bounded by the parser (128), and no name may stand twice in an object.
 pub(super) fn parse(body: &[u8]) -> Result<Value, Problem> {
     serde_json::from_slice(body)
+        .map(|Unique(value)| value)
         .map_err(|error| Problem::new(ProblemType::BadRequest, format!("not JSON: {error}")))
 }

@@ -4,6 +4,9 @@ use axum::response::{IntoResponse, Response};
 use bellhop_api::{Invalid, Problem, problem::PROBLEM_JSON};
 use http::{HeaderValue, StatusCode, header};
 
+/// How to say who one is.
+const BEARER: &str = r#"Bearer realm="bellhop""#;
+
 /// A problem, as an answer.
 #[derive(Debug)]
 pub(crate) struct Failure(pub(crate) Problem);
@@ -27,6 +30,10 @@ impl IntoResponse for Failure {
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 6750 §3
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(BEARER));
         }
         response
     }

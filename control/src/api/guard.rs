@@ -1,73 +1,133 @@
-//! What every request passes: whose page sent it, how many come, and that each error is a problem document.
+//! What every request passes: whose page sent it, who calls and may, how many come; that each error is a problem document,
+//! and that each attempt to write is written down.
 
 use std::{
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use axum::{
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use bellhop_api::{Problem, ProblemType, problem::PROBLEM_JSON};
-use http::{Method, StatusCode, header};
-use tokio::time::Instant;
+use http::{Method, StatusCode, header, request::Parts};
+use jiff::Timestamp;
 
 use super::{Api, Failure};
+use crate::access::{
+    Caller, Need, Peer,
+    audit::{AuditRecord, Outcome},
+    need,
+    rates::Rate,
+};
 
-/// Writes a second, and how many may come at once. Far above what people and pipelines do; below what would keep the
-/// disk busy with nothing else.
-const RATE: f64 = 2_000.0;
-const BURST: f64 = 10_000.0;
+/// Of a path, in the audit log.
+const MOST_CHARS: usize = 1_024;
 
-/// A bucket of tokens; each write takes one.
-#[derive(Debug)]
-pub(super) struct Rate(Mutex<(f64, Instant)>);
+/// Writes of all callers together. Far above what people and pipelines do; below what would keep the disk busy with
+/// nothing else.
+pub(super) const WRITES: Rate = Rate { each_second: 2_000.0, at_once: 10_000.0 };
 
-impl Default for Rate {
-    fn default() -> Self {
-        Self(Mutex::new((BURST, Instant::now())))
-    }
-}
-
-impl Rate {
-    fn take(&self) -> bool {
-        let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let (tokens, last) = *bucket;
-        let tokens = (tokens + now.duration_since(last).as_secs_f64() * RATE).min(BURST);
-        *bucket = (if tokens < 1.0 { tokens } else { tokens - 1.0 }, now);
-        tokens >= 1.0
-    }
-}
-
+/// A page that is sent to loopback, and a caller who may not, come no further.
 pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    if api.loopback
-        && let Err(problem) = local(&request)
-    {
-        return Failure(problem).into_response();
+    let now = api.author.control.clock.now();
+    let (mut head, body) = request.into_parts();
+    let attempt = Attempt::of(&head, now);
+    let mut caller = None;
+    let response = match admit(&api, &head, now, &mut caller).await {
+        Ok(()) => {
+            if let Some(caller) = &caller {
+                head.extensions.insert(Caller::clone(caller));
+            }
+            as_problem(next.run(Request::from_parts(head, body)).await)
+        }
+        Err(problem) => Failure(problem).into_response(),
+    };
+    if let Some(attempt) = attempt.filter(|_| api.audit.is_on()) {
+        api.audit.write(&attempt.ended(caller.as_ref(), &response)).await;
     }
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let reports = request.uri().path().starts_with("/v1/proxies/");
-    if !reads && !reports && !api.rate.take() {
-        let detail = format!("more than {RATE} writes a second; try again in a moment");
-        return Failure(Problem::new(ProblemType::TooManyRequests, detail)).into_response();
+    response
+}
+
+/// Finds out who calls, and whether that one may. `caller` is told as soon as it is known.
+async fn admit(api: &Api, head: &Parts, now: Timestamp, caller: &mut Option<Caller>) -> Result<(), Problem> {
+    if api.loopback {
+        local(head)?;
     }
-    as_problem(next.run(request).await)
+    let matched = head.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+    let need = need(&head.method, matched, head.uri.path());
+    if need == Need::Nothing {
+        return Ok(());
+    }
+    let peer = head.extensions.get::<Peer>();
+    let peer = peer.ok_or_else(|| Problem::new(ProblemType::Internal, "a request from nowhere"))?;
+    let found = api.access.authenticate(&api.author.control.tokens, &head.headers, peer, now).await?;
+    let found = caller.insert(found);
+    found.may(need)?;
+    api.access.count(found, need)?;
+    let writes = !matches!(head.method, Method::GET | Method::HEAD);
+    if writes && need != Need::Report && !api.writes.take(()) {
+        let detail = format!("more than {} writes a second; try again in a moment", WRITES.each_second);
+        return Err(Problem::new(ProblemType::TooManyRequests, detail));
+    }
+    Ok(())
+}
+
+/// What is written down of an attempt to write.
+struct Attempt {
+    time: Timestamp,
+    from: Option<SocketAddr>,
+    method: String,
+    path: String,
+    dry_run: bool,
+}
+
+impl Attempt {
+    /// `None`: a read, or a proxy's report, of which there are thousands a second.
+    fn of(head: &Parts, time: Timestamp) -> Option<Self> {
+        let path = head.uri.path();
+        if matches!(head.method, Method::GET | Method::HEAD) || path.starts_with("/v1/proxies/") {
+            return None;
+        }
+        Some(Self {
+            time,
+            from: head.extensions.get::<Peer>().map(|peer| peer.address),
+            method: head.method.to_string(),
+            path: path.chars().take(MOST_CHARS).collect(),
+            dry_run: head.uri.query().is_some_and(|query| query.contains("dryRun")),
+        })
+    }
+
+    fn ended(self, caller: Option<&Caller>, response: &Response) -> AuditRecord {
+        let field = |name: header::HeaderName| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+        AuditRecord {
+            time: self.time,
+            who: caller.map(|caller| caller.name.clone()),
+            role: caller.map(|caller| caller.role.as_str()),
+            from: self.from,
+            method: self.method,
+            what: field(header::LOCATION).unwrap_or(self.path),
+            dry_run: self.dry_run,
+            outcome: Outcome::of(response.status()),
+            status: response.status().as_u16(),
+            resource_version: field(header::ETAG).map(|tag| tag.trim_matches('"').to_owned()),
+        }
+    }
 }
 
 /// A page in somebody's browser can send requests to loopback; it cannot help naming itself when it does (`Origin`), or
 /// the name by which it got there (`Host`).
-fn local(request: &Request) -> Result<(), Problem> {
+fn local(head: &Parts) -> Result<(), Problem> {
     let closed = |detail: String| Problem::new(ProblemType::Forbidden, detail);
-    if let Some(origin) = request.headers().get(header::ORIGIN) {
+    if let Some(origin) = head.headers.get(header::ORIGIN) {
         let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
         let detail = "requests from web pages (with an Origin) are not answered on loopback";
         return Err(closed(detail.into()).at("Origin", Some(&origin), "must be absent"));
     }
-    let mut hosts = request.headers().get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("?"));
-    let host = match (request.uri().authority(), hosts.next()) {
+    let mut hosts = head.headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("?"));
+    let host = match (head.uri.authority(), hosts.next()) {
         (Some(authority), _) => authority.as_str(),
         (None, Some(host)) => host,
         (None, None) => "",
@@ -139,14 +199,5 @@ mod tests {
         ] {
             assert!(!is_loopback(host), "{host}");
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn writes_are_limited_and_the_limit_recovers() {
-        let rate = Rate::default();
-        let taken = (0..20_000).filter(|_| rate.take()).count();
-        assert_eq!(taken, 10_000);
-        tokio::time::advance(std::time::Duration::from_secs(1)).await;
-        assert_eq!((0..5_000).filter(|_| rate.take()).count(), 2_000);
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::{RawQuery, State},
     response::{IntoResponse, Response},
@@ -14,6 +14,7 @@ use bellhop_api::{
     watch::{Event, Fallback},
 };
 use bellhop_route::{Keys, Place, Route, Verdict, decide};
+use futures_util::StreamExt as _;
 use http::header;
 use serde::Deserialize;
 
@@ -22,6 +23,7 @@ use super::{
     query::{Strict, flag},
 };
 use crate::{
+    access::Caller,
     feed::{Asks, WatchOptions, watch_lines},
     record::describe,
 };
@@ -40,6 +42,7 @@ pub(super) struct RoutesQuery {
 /// All units, or a watch of them.
 pub(super) async fn routes(
     State(api): Shared,
+    Extension(caller): Extension<Caller>,
     Strict(query): Strict<RoutesQuery>,
 ) -> Result<Response, Failure> {
     let control = &api.author.control;
@@ -64,7 +67,8 @@ pub(super) async fn routes(
         asks,
         closing: api.closing.clone(),
     };
-    let body = Body::from_stream(watch_lines(Arc::clone(&control.feed), options));
+    let lines = watch_lines(Arc::clone(&control.feed), options).take_until(caller.ended(control.clock));
+    let body = Body::from_stream(lines);
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, body).into_response())
 }

@@ -1,5 +1,6 @@
 //! The API over real sockets on loopback.
 
+mod access;
 mod faults;
 mod harness;
 mod objects;

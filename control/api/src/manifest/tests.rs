@@ -46,6 +46,12 @@ fn b18_an_unknown_field_is_refused_with_its_path() {
 }
 
 #[test]
+fn b18_a_field_that_stands_twice_is_refused() {
+    let error = one(&SANDBOX.replace("ttl: 4h", "ttl: 4h\n  ttl: 5h")).unwrap_err().to_string();
+    assert!(error.contains("\"ttl\" stands twice"), "{error}");
+}
+
+#[test]
 fn a_wrong_type_is_refused_with_path_value_and_what_is_allowed() {
     let text = format!("{SANDBOX}    fallback: maybe\n");
     let error = one(&text).unwrap_err().to_string();

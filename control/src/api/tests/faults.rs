@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::harness::{Answer, Server, group, path, sandbox, service};
 
-fn assert_problem(answer: &Answer, status: StatusCode, field: &str) {
+pub(super) fn assert_problem(answer: &Answer, status: StatusCode, field: &str) {
     assert_eq!(answer.status, status, "{}", answer.body);
     assert_eq!(answer.headers["content-type"], "application/problem+json");
     assert_eq!(answer.body["status"], status.as_u16());

@@ -115,8 +115,16 @@ impl Server {
     }
 
     pub(super) async fn watch(&self, query: &str) -> Lines {
-        let response =
-            self.open(Method::GET, &format!("/v1/routes?watch=true{query}"), &[], Bytes::new()).await;
+        self.watch_with(&[], query).await
+    }
+
+    pub(super) async fn watch_as(&self, token: &str, query: &str) -> Lines {
+        self.watch_with(&[("authorization", &format!("Bearer {token}"))], query).await
+    }
+
+    async fn watch_with(&self, headers: &[(&str, &str)], query: &str) -> Lines {
+        let target = format!("/v1/routes?watch=true{query}");
+        let response = self.open(Method::GET, &target, headers, Bytes::new()).await;
         assert_eq!(response.status(), StatusCode::OK);
         Lines { body: response.into_body(), buffer: BytesMut::new() }
     }

@@ -1,0 +1,157 @@
+//! The audit log: one JSON line for every attempt to write, refused ones too. Who, what, from where, with what outcome.
+//!
+//! It tells the path of a request and never its body, so that no secret can be in it. A thread writes it; an answer waits
+//! until its line was taken by that thread. A line that cannot be written is told in the log, and holds up nobody.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt as _,
+    path::PathBuf,
+    thread,
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+/// Lines that wait for the disk; more, and writes wait for it.
+const WAITING: usize = 1_024;
+
+/// Where the audit log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditTarget {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// To the end of a file, which is made for its owner alone.
+    File(PathBuf),
+}
+
+/// One line. Its fields are described in `control/OPERATING.md`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AuditRecord {
+    pub(crate) time: Timestamp,
+    /// `token:ID`, `certificate:NAME`, `review:USER` or `anonymous`; absent where nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) who: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<SocketAddr>,
+    pub(crate) method: String,
+    /// The path, or where a new object can be found.
+    pub(crate) what: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) dry_run: bool,
+    pub(crate) outcome: Outcome,
+    pub(crate) status: u16,
+    /// Of the object as it is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resource_version: Option<String>,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Outcome {
+    /// Done.
+    Done,
+    /// Not permitted: 401, 403, 429.
+    Denied,
+    /// Refused for what it says: other 4xx.
+    Refused,
+    /// The server could not.
+    Failed,
+}
+
+impl Outcome {
+    pub(crate) fn of(status: http::StatusCode) -> Self {
+        match status.as_u16() {
+            401 | 403 | 429 => Self::Denied,
+            400..=499 => Self::Refused,
+            500.. => Self::Failed,
+            _ => Self::Done,
+        }
+    }
+}
+
+enum Job {
+    Line(Vec<u8>),
+    Reopen,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct Audit(Option<mpsc::Sender<Job>>);
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Job")
+    }
+}
+
+impl Audit {
+    /// Opens the log.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or there is no thread to be had.
+    pub(crate) fn open(target: AuditTarget) -> io::Result<Self> {
+        let mut out = match &target {
+            AuditTarget::Off => return Ok(Self(None)),
+            AuditTarget::Stdout => None,
+            AuditTarget::File(path) => Some(open(path)?),
+        };
+        let (jobs, mut taken) = mpsc::channel(WAITING);
+        thread::Builder::new().name("audit".to_owned()).spawn(move || {
+            while let Some(job) = taken.blocking_recv() {
+                let done = match (job, &target) {
+                    (Job::Reopen, AuditTarget::File(path)) => open(path).map(|file| out = Some(file)),
+                    (Job::Reopen, _) => Ok(()),
+                    (Job::Line(line), _) => match &mut out {
+                        // one write a line: lines of several processes do not mingle
+                        Some(file) => file.write_all(&line),
+                        None => {
+                            let mut out = io::stdout().lock();
+                            out.write_all(&line).and_then(|()| out.flush())
+                        }
+                    },
+                };
+                if let Err(error) = done {
+                    tracing::error!(%error, "the audit log cannot be written");
+                }
+            }
+        })?;
+        Ok(Self(Some(jobs)))
+    }
+
+    /// Whether anybody reads it.
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Writes a line.
+    pub(crate) async fn write(&self, record: &AuditRecord) {
+        let Some(jobs) = &self.0 else { return };
+        let mut line = serde_json::to_vec(record).unwrap_or_default();
+        line.push(b'\n');
+        if jobs.send(Job::Line(line)).await.is_err() {
+            tracing::error!("the audit log has ended");
+        }
+    }
+
+    /// Opens the file anew, after somebody has moved the old one away.
+    pub(crate) async fn reopen(&self) {
+        if let Some(jobs) = &self.0 {
+            // it has ended: the next line tells
+            jobs.send(Job::Reopen).await.ok();
+        }
+    }
+}
+
+fn open(path: &PathBuf) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}
