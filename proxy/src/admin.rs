@@ -15,7 +15,7 @@ mod serve;
 
 pub use self::doors::AdminBindError;
 pub(crate) use self::{
-    doors::{Bound, Doors},
+    doors::{Bound, Doors, From},
     serve::{Page, serve, text, typed},
 };
 

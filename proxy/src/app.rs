@@ -7,15 +7,17 @@ mod command;
 mod descriptors;
 mod housekeeping;
 
-use std::{io, net::SocketAddr, sync::Arc, thread::JoinHandle};
+use std::{io, net::SocketAddr, os::fd::AsFd as _, process, sync::Arc, thread::JoinHandle};
 
 pub(crate) use self::command::EXIT_USAGE;
 pub use self::command::main_from;
-pub use crate::{admin::AdminBindError, listen::BindError};
+use self::housekeeping::House;
+pub use crate::{admin::AdminBindError, handover::HandoverError, listen::BindError};
 use crate::{
-    admin::{Bound, Doors},
+    admin::{self, Bound, Doors},
     config::Config,
     drain::Phase,
+    handover::{self, Offer},
     listen, routes,
     shared::{Shared, SharedRef},
     worker,
@@ -33,6 +35,9 @@ pub enum StartError {
     /// One of the proxy's own listeners could not be opened.
     #[error(transparent)]
     Admin(#[from] AdminBindError),
+    /// Sockets that were handed over cannot be used.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     /// A thread could not be started, or no descriptor is left for it.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -48,28 +53,35 @@ pub struct Running {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Starts a proxy: raises the descriptor limit, opens every listener, then starts the threads.
+/// Starts a proxy: raises the descriptor limit, opens every listener that was not handed to it, then starts the threads.
+/// One that takes over from another accepts when it is ready, and lets that one drain then.
 ///
 /// # Errors
 /// When it has nothing to listen on, cannot listen there, or gets no thread. Nothing runs then.
 pub fn start(mut config: Config) -> Result<Running, StartError> {
     let limit = descriptors::raise();
     config.limits.max_connections = Some(descriptors::connections(config.limits.max_connections, limit));
-    let bound = listen::bind_all(&config.listeners)?;
+    let (mut inherited, predecessor) = handover::collect(&config.handover)?;
+    let bound = listen::bind_all(&config.listeners, &mut inherited)?;
     if bound.is_empty() {
         return Err(StartError::NoListener);
     }
-    let doors = Doors::open(&config.admin)?;
+    let shared = Shared::new(config, predecessor.is_some()).map_err(StartError::Thread)?;
+    let shared: SharedRef = Arc::new(shared);
+    let file_is_left = shared.succession.file_is_left();
+    let mut from = admin::From { inherited: &mut inherited, follows: predecessor.is_some(), file_is_left };
+    let doors = Doors::open(&shared.config.admin, &mut from)?;
+    inherited.finish()?;
+    offer(&shared, &bound, &doors).map_err(StartError::Thread)?;
     let (admin, status) = (address(doors.admin.as_ref()), address(doors.status.as_ref()));
-    let shared: SharedRef = Arc::new(Shared::new(config).map_err(StartError::Thread)?);
     let addresses: Vec<_> = bound.iter().map(|bound| bound.door.address).collect();
     addresses.iter().chain(&admin).chain(&status).for_each(|address| shared.own.add(*address));
     // From here on its drop ends what was started.
     let mut running = Running { shared: Arc::clone(&shared), addresses, admin, status, threads: Vec::new() };
-    let routes = routes::prepare(&shared.config.routing, &shared.tables, &shared.telemetry.housekeeping);
-    running
-        .threads
-        .push(housekeeping::start(Arc::clone(&shared), routes, doors).map_err(StartError::Thread)?);
+    let id = predecessor.is_some().then(process::id);
+    let routes = routes::prepare(&shared.config.routing, id, &shared.tables, &shared.telemetry.housekeeping);
+    let house = House { routes, doors, predecessor };
+    running.threads.push(house.start(Arc::clone(&shared)).map_err(StartError::Thread)?);
     let mut workers = Vec::new();
     for number in 0..shared.config.process.workers {
         let (handle, thread) = worker::start(Arc::clone(&shared), number).map_err(StartError::Thread)?;
@@ -78,6 +90,19 @@ pub fn start(mut config: Config) -> Result<Running, StartError> {
     }
     running.threads.push(listen::start(shared, bound, workers).map_err(StartError::Thread)?);
     Ok(running)
+}
+
+/// Where the admin listener is a Unix socket, a successor may ask there for all listeners.
+fn offer(shared: &Shared, bound: &[listen::Bound], doors: &Doors) -> io::Result<()> {
+    if !matches!(doors.admin, Some(Bound::Unix(..))) {
+        return Ok(());
+    }
+    let listeners = bound.iter().map(|bound| (bound.door.kind.name(), bound.socket.as_fd()));
+    let own = [("admin", &doors.admin), ("status", &doors.status)].into_iter();
+    let own = own.filter_map(|(name, door)| Some((name, door.as_ref()?.socket())));
+    let offers = listeners.chain(own).map(|(name, socket)| Offer::new(name, socket));
+    shared.succession.offer(offers.collect::<io::Result<_>>()?);
+    Ok(())
 }
 
 fn address(bound: Option<&Bound>) -> Option<SocketAddr> {

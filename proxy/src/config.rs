@@ -6,6 +6,7 @@
 
 mod admin;
 mod faults;
+mod handover;
 mod limits;
 mod listeners;
 mod process;
@@ -19,6 +20,7 @@ use serde::Serialize;
 
 pub use admin::{Admin, AdminAddress};
 pub use faults::{Fault, Faults};
+pub use handover::{Activation, Handover};
 pub use limits::Limits;
 pub use listeners::{FixedPair, HostPort, Listeners};
 pub use process::{LogFormat, LogLevel, Process};
@@ -38,6 +40,8 @@ pub struct Flags {
     #[command(flatten)]
     admin: admin::Flags,
     #[command(flatten)]
+    handover: handover::Flags,
+    #[command(flatten)]
     limits: limits::Flags,
     #[command(flatten)]
     process: process::Flags,
@@ -54,6 +58,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// The proxy's own HTTP listeners.
     pub admin: Admin,
+    /// Listening sockets from elsewhere.
+    pub handover: Handover,
     /// Bounds on what a peer may take.
     pub limits: Limits,
     /// Threads and the end of the process.
@@ -72,6 +78,7 @@ impl Flags {
             routing: self.routing.resolve(&mut faults),
             telemetry: self.telemetry.resolve(&mut faults),
             admin: self.admin.resolve(&mut faults),
+            handover: self.handover.resolve(&mut faults),
             limits: self.limits.resolve(&mut faults),
             process: self.process.resolve(&mut faults),
         };

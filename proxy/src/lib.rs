@@ -24,6 +24,7 @@ mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handler;
+pub(crate) mod handover;
 mod http1;
 mod http2;
 mod intercept;

@@ -10,6 +10,6 @@ mod places;
 
 pub(crate) use accept::start;
 pub use bind::BindError;
-pub(crate) use bind::bind_all;
+pub(crate) use bind::{Bound, bind_all};
 pub(crate) use own::{OwnAddresses, is_local};
 pub(crate) use places::{Place, Places};

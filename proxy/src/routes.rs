@@ -46,11 +46,16 @@ pub(crate) struct Routes {
 }
 
 /// Loads the snapshot, if there is one. Before the first connection is accepted, so that a restart without control
-/// loses no route.
-pub(crate) fn prepare(config: &Routing, tables: &Tables, counters: &Housekeeping) -> Routes {
+/// loses no route. `process` is the id of a proxy that takes another's place.
+pub(crate) fn prepare(
+    config: &Routing,
+    process: Option<u32>,
+    tables: &Tables,
+    counters: &Housekeeping,
+) -> Routes {
     let settings = Settings {
         control: config.control.clone(),
-        id: config.proxy_id.clone().unwrap_or_else(default_id),
+        id: id(config.proxy_id.as_deref(), process),
         workload: config.workload.clone().unwrap_or_default(),
         snapshot: config.snapshot.clone(),
     };
@@ -111,6 +116,19 @@ struct House<'a> {
     counters: &'a Housekeeping,
     held: &'a Held,
     started: Instant,
+}
+
+/// A proxy that takes another's place has its name for a while beside it; one name for both would have each cut the
+/// other's watch, and be heard for both.
+fn id(told: Option<&str>, process: Option<u32>) -> String {
+    const ROOM: usize = 253 - ".4294967295".len();
+    match (told, process) {
+        (Some(told), None) => told.to_owned(),
+        (Some(told), Some(process)) => {
+            format!("{}.{process}", told.chars().take(ROOM).collect::<String>())
+        }
+        (None, _) => default_id(),
+    }
 }
 
 /// Host name and process id: unique enough without anybody's doing, and readable in `bellhop proxies`.

@@ -10,6 +10,7 @@ use crate::{
     connection::Arrival,
     counters::Counters,
     drain::{Drain, Phase},
+    handover::Succession,
     listen::{OwnAddresses, Places},
     routes::Tables,
     telemetry::Telemetry,
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     /// How far the end of the proxy has come.
     pub(crate) drain: Drain,
+    /// Who comes before and after this proxy.
+    pub(crate) succession: Succession,
     /// How many connections are held.
     pub(crate) places: Arc<Places>,
 }
@@ -42,11 +45,11 @@ pub(crate) struct Shared {
 pub(crate) type SharedRef = Arc<Shared>;
 
 impl Shared {
-    /// The state of a proxy that serves nobody yet.
+    /// The state of a proxy that serves nobody yet. One that `follows` another waits until it is told to open.
     ///
     /// # Errors
     /// When no descriptor is left.
-    pub(crate) fn new(config: Config) -> io::Result<Self> {
+    pub(crate) fn new(config: Config, follows: bool) -> io::Result<Self> {
         let places = Places::new(config.limits.max_connections.unwrap_or(usize::MAX))?;
         let namespace = config.routing.namespace.parse().unwrap_or_else(|_| DnsLabel::default_namespace());
         let (workers, requests) = (config.process.workers, config.telemetry.access_log);
@@ -60,6 +63,7 @@ impl Shared {
             telemetry,
             started: Instant::now(),
             drain: Drain::default(),
+            succession: Succession::new(!follows),
             places: Arc::new(places),
         })
     }
@@ -69,6 +73,12 @@ impl Shared {
         if self.drain.advance(phase) {
             tracing::info!(?phase, connections = self.places.held(), "the proxy's end draws nearer");
         }
+        self.places.ring();
+    }
+
+    /// Begins to accept.
+    pub(crate) fn open(&self) {
+        self.succession.open();
         self.places.ring();
     }
 

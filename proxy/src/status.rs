@@ -54,6 +54,11 @@ enum Readiness {
     Waiting,
 }
 
+/// Whether traffic may come.
+pub(crate) fn is_ready(shared: &SharedRef) -> bool {
+    matches!(readiness(shared), Readiness::Ready | Readiness::WithoutTable)
+}
+
 fn readiness(shared: &SharedRef) -> Readiness {
     let routing = &shared.config.routing;
     if shared.drain.draining() {

@@ -3,16 +3,24 @@
 use std::{
     fs, io,
     net::SocketAddr,
+    os::fd::{AsFd as _, BorrowedFd},
     os::unix::{
         fs::{FileTypeExt as _, PermissionsExt as _},
         net::UnixStream,
     },
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::config::{Admin, AdminAddress};
+use crate::{
+    config::{Admin, AdminAddress},
+    handover::Inherited,
+};
 
 /// Whoever asks for a status waits no longer than a moment.
 const BACKLOG: i32 = 128;
@@ -32,8 +40,8 @@ pub struct AdminBindError {
 pub(crate) enum Bound {
     /// On an address.
     Tcp(std::net::TcpListener),
-    /// On a path; the file goes with it.
-    Unix(std::os::unix::net::UnixListener, SocketFile),
+    /// On a path; the file goes with it, unless somebody else made it.
+    Unix(std::os::unix::net::UnixListener, Option<SocketFile>),
 }
 
 /// The listeners that the configuration asks for.
@@ -45,33 +53,74 @@ pub(crate) struct Doors {
     pub(crate) status: Option<Bound>,
 }
 
-/// The file of a Unix socket, removed on drop.
+/// The file of a Unix socket, removed on drop unless it was left to others.
 #[derive(Debug)]
-pub(crate) struct SocketFile(PathBuf);
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    left: Arc<AtomicBool>,
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        if !self.left.load(Ordering::Acquire) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Where listeners come from that are not opened here.
+#[derive(Debug)]
+pub(crate) struct From<'a> {
+    /// Sockets that somebody else opened.
+    pub(crate) inherited: &'a mut Inherited,
+    /// Whether the one before has left its admin socket's file to this proxy.
+    pub(crate) follows: bool,
+    /// Set while the file of the admin socket shall be left alone.
+    pub(crate) file_is_left: Arc<AtomicBool>,
+}
+
+impl From<'_> {
+    fn tcp(&mut self, name: &str, flag: &'static str, address: SocketAddr) -> Result<Bound, AdminBindError> {
+        self.inherited.tcp(name, address).map_or_else(|| tcp(flag, address), |socket| Ok(Bound::Tcp(socket)))
+    }
+
+    fn unix(&mut self, path: &Path) -> Result<Bound, AdminBindError> {
+        let left = Arc::clone(&self.file_is_left);
+        match self.inherited.unix(path) {
+            Some(socket) => {
+                let file = self.follows.then(|| SocketFile { path: path.to_owned(), left });
+                Ok(Bound::Unix(socket, file))
+            }
+            None => unix(path, left),
+        }
     }
 }
 
 impl Doors {
-    /// Opens them.
+    /// Opens them, those that are not inherited.
     ///
     /// # Errors
     /// An address is taken, or may not be listened on.
-    pub(crate) fn open(config: &Admin) -> Result<Self, AdminBindError> {
+    pub(crate) fn open(config: &Admin, from: &mut From<'_>) -> Result<Self, AdminBindError> {
         let admin = match &config.admin {
             AdminAddress::Off => None,
-            AdminAddress::Loopback(address) => Some(tcp("admin", *address)?),
-            AdminAddress::Unix(path) => Some(unix(path)?),
+            AdminAddress::Loopback(address) => Some(from.tcp("admin", "admin", *address)?),
+            AdminAddress::Unix(path) => Some(from.unix(path)?),
         };
-        let status = config.status_listen.map(|address| tcp("status-listen", address)).transpose()?;
-        Ok(Self { admin, status })
+        let status = config.status_listen.map(|address| from.tcp("status", "status-listen", address));
+        Ok(Self { admin, status: status.transpose()? })
     }
 }
 
 impl Bound {
+    /// The socket.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener, _) => listener.as_fd(),
+        }
+    }
+
     /// Its address; none for a Unix socket.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
@@ -96,17 +145,17 @@ fn tcp(flag: &'static str, address: SocketAddr) -> Result<Bound, AdminBindError>
     open().map_err(|source| AdminBindError { flag, address: address.to_string(), source })
 }
 
-fn unix(path: &Path) -> Result<Bound, AdminBindError> {
+fn unix(path: &Path, left: Arc<AtomicBool>) -> Result<Bound, AdminBindError> {
     let open = || {
         remove_leftover(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(path)?)?;
-        let file = SocketFile(path.to_owned());
+        let file = SocketFile { path: path.to_owned(), left };
         // Before it listens, so that nobody comes in by wider rights.
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
-        Ok(Bound::Unix(socket.into(), file))
+        Ok(Bound::Unix(socket.into(), Some(file)))
     };
     open().map_err(|source| AdminBindError {
         flag: "admin",

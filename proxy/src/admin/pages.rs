@@ -19,6 +19,7 @@ Bellhop proxy
 GET  /config           the effective configuration
 GET  /routes           the routes in force; ?key=KEY for one, ?limit=N for more than 1000
 POST /drain            begin to drain, as SIGTERM does
+POST /handover         the listening sockets, for a successor (--take-over); on a Unix socket alone
 GET  /livez            alive
 GET  /readyz           ready for traffic, or why not
 GET  /metrics          metrics in Prometheus' text form

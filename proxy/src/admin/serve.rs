@@ -9,14 +9,14 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, UnixListener, UnixStream},
     sync::Semaphore,
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 use super::{Bound, Doors, guard, pages};
-use crate::{shared::SharedRef, status};
+use crate::{handover, shared::SharedRef, status};
 
 /// Who asks for a status is one of few.
 const MAX_CONNECTIONS: usize = 64;
@@ -72,11 +72,13 @@ async fn serve_one(bound: Option<Bound>, offer: Offer, shared: &SharedRef) {
     let room = Room { shared: Arc::clone(shared), offer, guard };
     let served = match bound {
         Some(Bound::Tcp(listener)) => match TcpListener::from_std(listener) {
-            Ok(listener) => accept(room, async || listener.accept().await.map(|(socket, _)| socket)).await,
+            Ok(listener) => {
+                accept(room, async move || listener.accept().await.map(|(socket, _)| (socket, None))).await
+            }
             Err(error) => Err(error),
         },
         Some(Bound::Unix(listener, _file)) => match UnixListener::from_std(listener) {
-            Ok(listener) => accept(room, async || listener.accept().await.map(|(socket, _)| socket)).await,
+            Ok(listener) => accept(room, async move || from_user(listener.accept().await?.0)).await,
             Err(error) => Err(error),
         },
         None => Ok(()),
@@ -86,20 +88,33 @@ async fn serve_one(bound: Option<Bound>, offer: Offer, shared: &SharedRef) {
     }
 }
 
-async fn accept<S>(room: Room, next: impl AsyncFn() -> io::Result<S>) -> io::Result<()>
+/// A connection, and the user on its other side where that is known.
+fn from_user(socket: UnixStream) -> io::Result<(UnixStream, Option<u32>)> {
+    let user = socket.peer_cred()?.uid();
+    Ok((socket, Some(user)))
+}
+
+/// Returns once a successor listens, and the last connection has ended.
+async fn accept<S>(room: Room, next: impl AsyncFn() -> io::Result<(S, Option<u32>)>) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
+    let shared = Arc::clone(&room.shared);
+    let mut over = std::pin::pin!(shared.succession.over());
     loop {
         let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-        match next().await {
-            Ok(socket) => {
+        let next = tokio::select! {
+            next = next() => next,
+            () = &mut over => break,
+        };
+        match next {
+            Ok((socket, user)) => {
                 let room = room.clone();
                 connections.spawn(async move {
                     let _place = place;
-                    connection(room, socket).await;
+                    connection(room, user, socket).await;
                 });
             }
             // Out of descriptors, mostly: it passes.
@@ -107,17 +122,24 @@ where
         }
         while connections.try_join_next().is_some() {}
     }
+    drop(next);
+    while connections.join_next().await.is_some() {}
+    Ok(())
 }
 
-async fn connection<S: AsyncRead + AsyncWrite + Unpin>(room: Room, socket: S) {
-    let service = service_fn(|request| {
-        let answer = answer(&room, &request);
+async fn connection<S>(room: Room, user: Option<u32>, socket: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|mut request| {
+        let answer = answer(&room, user, &mut request);
         async { Ok::<_, Infallible>(answer) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(socket), service);
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
     let mut served = std::pin::pin!(served);
     if timeout(CONNECTION_TIMEOUT, served.as_mut()).await.is_err() {
         served.as_mut().graceful_shutdown();
@@ -125,7 +147,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(room: Room, socket: S) {
     }
 }
 
-fn answer(room: &Room, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(room: &Room, user: Option<u32>, request: &mut Request<Incoming>) -> Response<Full<Bytes>> {
     let checked = match room.guard {
         Guard::Loopback => guard::check(request.uri(), request.headers()),
         Guard::NoOrigin if request.headers().contains_key(header::ORIGIN) => Err(guard::Turned::Origin),
@@ -135,6 +157,11 @@ fn answer(room: &Room, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let refused = &room.shared.telemetry.housekeeping.admin_refused;
         refused.with_label_values(&[turned.as_str()]).inc();
         return text(StatusCode::FORBIDDEN, turned.message());
+    }
+    if room.offer == Offer::Everything
+        && let Some(answer) = handover::give(&room.shared, user, request)
+    {
+        return answer;
     }
     let page = status::page(&room.shared, request.uri().path());
     let page = page.or_else(|| match room.offer {

@@ -3,38 +3,87 @@
 use std::{
     io,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use tokio::runtime;
 
 use crate::{
-    admin::{self, Doors},
+    admin::{self, Bound, Doors},
     drain::Phase,
+    handover::Predecessor,
     routes::Routes,
     shared::SharedRef,
+    status,
 };
+
+/// How often a proxy that takes over looks whether it is ready.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Parsing a large table and serving admin requests happen on it.
 const STACK_BYTES: usize = 1024 * 1024;
 
-/// Starts it. It ends with the proxy, after a goodbye to control and a last look after the snapshot.
-///
-/// # Errors
-/// When the thread or its runtime cannot be had.
-pub(super) fn start(shared: SharedRef, routes: Routes, doors: Doors) -> io::Result<JoinHandle<()>> {
-    let runtime =
-        runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build()?;
-    let thread = thread::Builder::new().name("housekeeping".to_owned()).stack_size(STACK_BYTES);
-    thread.spawn(move || {
-        runtime.block_on(async {
-            let drain = &shared.drain;
-            let (leaving, ended) = (drain.reached(Phase::Draining), drain.reached(Phase::Ended));
-            let routes = routes.run(&shared.tables, &shared.telemetry.housekeeping, leaving, ended);
-            tokio::select! {
-                () = async { tokio::join!(routes, drain.reached(Phase::Ended)); } => {}
-                // Without a listener it returns at once; the proxy does not.
-                () = async { admin::serve(doors, &shared).await; std::future::pending().await } => {}
+/// What the thread begins with.
+#[derive(Debug)]
+pub(super) struct House {
+    /// Routes that are to be followed.
+    pub(super) routes: Routes,
+    /// The proxy's own listeners.
+    pub(super) doors: Doors,
+    /// The proxy whose place this one takes.
+    pub(super) predecessor: Option<Predecessor>,
+}
+
+impl House {
+    /// Starts it. It ends with the proxy, after a goodbye to control and a last look after the snapshot.
+    ///
+    /// # Errors
+    /// When the thread or its runtime cannot be had.
+    pub(super) fn start(self, shared: SharedRef) -> io::Result<JoinHandle<()>> {
+        let mut runtime = runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_io().enable_time().max_blocking_threads(2).build()?;
+        let thread = thread::Builder::new().name("housekeeping".to_owned()).stack_size(STACK_BYTES);
+        thread.spawn(move || runtime.block_on(self.keep(&shared)))
+    }
+
+    async fn keep(self, shared: &SharedRef) {
+        let Self { routes, doors, predecessor } = self;
+        let drain = &shared.drain;
+        let (leaving, ended) = (drain.reached(Phase::Draining), drain.reached(Phase::Ended));
+        let routes = routes.run(&shared.tables, &shared.telemetry.housekeeping, leaving, ended);
+        let admin = matches!(doors.admin, Some(Bound::Unix(..)));
+        let doors = async {
+            shared.succession.opened().await;
+            admin::serve(doors, shared).await;
+        };
+        let succeed = async {
+            if let Some(predecessor) = predecessor {
+                succeed(shared, predecessor, admin).await;
             }
-        });
-    })
+        };
+        tokio::select! {
+            () = async { tokio::join!(routes, drain.reached(Phase::Ended)); } => {}
+            // They may come to their end before the proxy does.
+            () = async { tokio::join!(doors, succeed); std::future::pending().await } => {}
+        }
+    }
+}
+
+/// Takes the place of the one before: accepts when ready, and only then lets it go.
+async fn succeed(shared: &SharedRef, predecessor: Predecessor, admin: bool) {
+    let path = predecessor.path().to_owned();
+    let path = path.display();
+    tracing::info!(%path, "has the listeners of the proxy there, and accepts when it is ready");
+    let mut looks = tokio::time::interval(LOOK);
+    while !status::is_ready(shared) {
+        looks.tick().await;
+    }
+    shared.open();
+    match tokio::task::spawn_blocking(move || predecessor.dismiss(admin)).await {
+        Ok(Ok(())) => tracing::info!(%path, "took over; the proxy there drains"),
+        Ok(Err(error)) => {
+            tracing::warn!(%path, %error, "took over; the proxy there is gone or does not answer")
+        }
+        Err(error) => tracing::error!(%error, "took over, and could not tell"),
+    }
 }

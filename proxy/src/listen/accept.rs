@@ -107,7 +107,15 @@ impl Acceptor {
         if shared.drain.ended() {
             return Wait::End;
         }
+        if shared.succession.is_over() {
+            // Whoever waits in their queues is the successor's.
+            self.listeners.clear();
+        }
         let draining = shared.drain.draining();
+        // A proxy that takes over leaves the queue to the one before until it is ready.
+        if !shared.succession.is_open() {
+            return if draining { Wait::End } else { Wait::Bell(None) };
+        }
         let was_listening = shared.places.full();
         shared.places.listen(draining || was_listening);
         let mut left = None;

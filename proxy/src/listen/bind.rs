@@ -9,7 +9,7 @@ use std::{
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::{config::Listeners, connection::FixedUpstream};
+use crate::{config::Listeners, connection::FixedUpstream, handover::Inherited};
 
 /// The kernel cuts it to `net.core.somaxconn`. Long enough for a burst while accepting pauses.
 const BACKLOG: i32 = 4096;
@@ -36,6 +36,18 @@ pub(crate) struct Door {
     pub(crate) address: SocketAddr,
 }
 
+impl Kind {
+    /// The name under which a successor knows such a listener.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Outbound => "outbound",
+            Self::Inbound => "inbound",
+            Self::Explicit => "explicit",
+            Self::Fixed(_) => "listen",
+        }
+    }
+}
+
 /// An open listener.
 #[derive(Debug)]
 pub(crate) struct Bound {
@@ -60,35 +72,46 @@ pub struct BindError {
 /// Opens every listener of the configuration, in its order: fixed, outbound, inbound, explicit.
 ///
 /// # Errors
-/// The first that cannot be had. An IPv6 address on a host without IPv6 is passed over where its IPv4 twin stands.
-pub(crate) fn bind_all(wanted: &Listeners) -> Result<Vec<Bound>, BindError> {
-    let mut bound = Vec::new();
+/// The first that cannot be had. What was inherited is not opened anew. An IPv6 address on a host without IPv6 is passed over where its IPv4 twin stands.
+pub(crate) fn bind_all(wanted: &Listeners, inherited: &mut Inherited) -> Result<Vec<Bound>, BindError> {
+    let mut opening = Opening { bound: Vec::new(), inherited };
     for pair in &wanted.fixed {
         let upstream = pair.upstream.to_string().into();
         let kind = Kind::Fixed(Arc::new(FixedUpstream { upstream, destination: pair.destination.clone() }));
-        bind(&mut bound, "listen", &kind, &[pair.listen])?;
+        opening.open("listen", &kind, &[pair.listen])?;
     }
-    bind(&mut bound, "outbound", &Kind::Outbound, &wanted.outbound)?;
-    bind(&mut bound, "inbound", &Kind::Inbound, &wanted.inbound)?;
-    bind(&mut bound, "explicit", &Kind::Explicit, &wanted.explicit)?;
-    Ok(bound)
+    opening.open("outbound", &Kind::Outbound, &wanted.outbound)?;
+    opening.open("inbound", &Kind::Inbound, &wanted.inbound)?;
+    opening.open("explicit", &Kind::Explicit, &wanted.explicit)?;
+    Ok(opening.bound)
 }
 
-fn bind(to: &mut Vec<Bound>, flag: &'static str, kind: &Kind, all: &[SocketAddr]) -> Result<(), BindError> {
-    for &address in all {
-        let has_twin = all.iter().any(|other| other.is_ipv4() && other.port() == address.port());
-        match open(address, has_twin) {
-            Ok(socket) => {
-                let address = socket.local_addr().unwrap_or(address);
-                to.push(Bound { door: Door { kind: kind.clone(), address }, socket });
+struct Opening<'a> {
+    bound: Vec<Bound>,
+    inherited: &'a mut Inherited,
+}
+
+impl Opening<'_> {
+    fn open(&mut self, flag: &'static str, kind: &Kind, all: &[SocketAddr]) -> Result<(), BindError> {
+        for &address in all {
+            let has_twin = all.iter().any(|other| other.is_ipv4() && other.port() == address.port());
+            let socket = match self.inherited.tcp(flag, address) {
+                Some(socket) => Ok(socket),
+                None => open(address, has_twin),
+            };
+            match socket {
+                Ok(socket) => {
+                    let address = socket.local_addr().unwrap_or(address);
+                    self.bound.push(Bound { door: Door { kind: kind.clone(), address }, socket });
+                }
+                Err(error) if address.is_ipv6() && has_twin && is_without_ipv6(&error) => {
+                    tracing::warn!(%address, %error, "no IPv6 on this host: listening on IPv4 alone");
+                }
+                Err(source) => return Err(BindError { flag, address, source }),
             }
-            Err(error) if address.is_ipv6() && has_twin && is_without_ipv6(&error) => {
-                tracing::warn!(%address, %error, "no IPv6 on this host: listening on IPv4 alone");
-            }
-            Err(source) => return Err(BindError { flag, address, source }),
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn open(address: SocketAddr, has_ipv4_twin: bool) -> io::Result<TcpListener> {

@@ -44,7 +44,7 @@ impl Lab {
         let (leave, leaving) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel::<()>();
         let (shown, counted) = (Rc::clone(&tables), Rc::clone(&telemetry));
-        let routes = prepare(&config, &tables, &telemetry.housekeeping);
+        let routes = prepare(&config, None, &tables, &telemetry.housekeeping);
         let running = spawn_local(async move {
             let (leaving, ended) = (async { drop(leaving.await) }, async { drop(ended.await) });
             routes.run(&shown, &counted.housekeeping, leaving, ended).await;

@@ -24,6 +24,8 @@ pub(crate) struct Housekeeping {
     pub(crate) snapshot_reads: IntCounterVec,
     /// Attempts to write the snapshot: `written`, `failed`.
     pub(crate) snapshot_writes: IntCounterVec,
+    /// Successors that asked for the sockets: `completed`, `abandoned`, `refused`.
+    pub(crate) handovers: IntCounterVec,
     /// Requests to the proxy's own listeners that were refused: `host`, `origin`.
     pub(crate) admin_refused: IntCounterVec,
 }
@@ -73,6 +75,12 @@ impl Housekeeping {
                 "Attempts to keep the routes for a restart.",
                 "outcome",
                 &["written", "failed"],
+            ),
+            handovers: made(
+                "bellhop_proxy_handovers_total",
+                "Successors that asked for the listening sockets, and what came of it.",
+                "outcome",
+                &["completed", "abandoned", "refused"],
             ),
             admin_refused: made(
                 "bellhop_proxy_admin_refused_total",

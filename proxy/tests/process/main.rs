@@ -1,107 +1,21 @@
-//! `bellhop-proxy` as a process: its command line, its signals, its limits.
+//! `bellhop-proxy` as a process: its command line, its signals, its limits, its successors.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "the helpers of a test are the test")]
 
+mod activation;
+mod harness;
+mod load;
+mod units;
+mod upgrade;
+
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, ExitStatus, Stdio},
+    io::{Read as _, Write as _},
+    process::Command,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_bellhop-proxy");
-/// Longer than anything here takes.
-const DEADLINE: Duration = Duration::from_secs(20);
-
-/// A running proxy; killed when dropped.
-struct Proxy {
-    child: Child,
-    log: BufReader<std::process::ChildStderr>,
-    addresses: Vec<SocketAddr>,
-}
-
-impl Proxy {
-    /// Runs `line` in a shell, in which `$PROXY` is the program, and waits until it serves.
-    fn start(line: &str) -> Self {
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(line).env("PROXY", PROGRAM).env("BELLHOP_LOG_FORMAT", "json");
-        command.env("BELLHOP_ADMIN", "off").env("BELLHOP_LISTEN", "127.0.0.1:0");
-        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut told = String::new();
-        let addresses = loop {
-            let mut line = String::new();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended: {told}");
-            told.push_str(&line);
-            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-            if line["message"] == "serving" {
-                let addresses = line["addresses"].as_str().unwrap().trim_matches(['[', ']']).split(", ");
-                break addresses.map(|address| address.parse().unwrap()).collect();
-            }
-        };
-        Self { child, log, addresses }
-    }
-
-    fn before(upstream: SocketAddr, flags: &str) -> Self {
-        Self::start(&format!("exec $PROXY --upstream {upstream} {flags}"))
-    }
-
-    fn dial(&self) -> TcpStream {
-        let socket = TcpStream::connect(self.addresses[0]).unwrap();
-        socket.set_read_timeout(Some(DEADLINE)).unwrap();
-        socket
-    }
-
-    fn signal(&self, signal: Signal) {
-        // It fails where the process has ended.
-        let _ = kill_process(Pid::from_child(&self.child), signal);
-    }
-
-    fn ends(&mut self) -> ExitStatus {
-        let end = Instant::now() + DEADLINE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < end, "still running");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn rest_of_log(&mut self) -> String {
-        let mut log = String::new();
-        self.log.read_to_string(&mut log).unwrap();
-        log
-    }
-
-    /// User and system time so far, in clock ticks (proc(5)).
-    fn ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn listener() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
-fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
-    from.write_all(bytes).unwrap();
-    let mut read = vec![0; bytes.len()];
-    to.read_exact(&mut read).unwrap();
-    assert_eq!(read, bytes);
-}
+use harness::{DEADLINE, PROGRAM, Proxy, listener, pass};
 
 fn output(args: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(PROGRAM).args(args).env_remove("BELLHOP_LISTEN").output().unwrap();
