@@ -20,6 +20,7 @@ use crate::{
     handover::{self, Offer},
     listen, routes,
     shared::{Shared, SharedRef},
+    telemetry::Exporter,
     worker,
 };
 
@@ -38,6 +39,9 @@ pub enum StartError {
     /// Sockets that were handed over cannot be used.
     #[error(transparent)]
     Handover(#[from] HandoverError),
+    /// Spans cannot be exported as OpenTelemetry's own variables ask for it.
+    #[error("cannot export spans")]
+    Spans(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A thread could not be started, or no descriptor is left for it.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -61,6 +65,7 @@ pub struct Running {
 pub fn start(mut config: Config) -> Result<Running, StartError> {
     let limit = descriptors::raise();
     config.limits.max_connections = Some(descriptors::connections(config.limits.max_connections, limit));
+    let exporter = Exporter::new(&config).map_err(|error| StartError::Spans(error.into()))?;
     let (mut inherited, predecessor) = handover::collect(&config.handover)?;
     let bound = listen::bind_all(&config.listeners, &mut inherited)?;
     if bound.is_empty() {
@@ -80,7 +85,7 @@ pub fn start(mut config: Config) -> Result<Running, StartError> {
     let mut running = Running { shared: Arc::clone(&shared), addresses, admin, status, threads: Vec::new() };
     let id = predecessor.is_some().then(process::id);
     let routes = routes::prepare(&shared.config.routing, id, &shared.tables, &shared.telemetry.housekeeping);
-    let house = House { routes, doors, predecessor };
+    let house = House { routes, doors, predecessor, exporter };
     running.threads.push(house.start(Arc::clone(&shared)).map_err(StartError::Thread)?);
     let mut workers = Vec::new();
     for number in 0..shared.config.process.workers {
@@ -150,6 +155,7 @@ impl Running {
                 tracing::error!("a thread of the proxy panicked");
             }
         }
+        self.shared.telemetry.finish();
     }
 }
 

@@ -1,5 +1,5 @@
-//! Configuration: what was typed (flags and `BELLHOP_*` environment, same names) → typed values → one effective
-//! [`Config`], made once at start. No other file of the proxy reads the environment.
+//! Configuration: what was typed (flags and `BELLHOP_*` environment, same names; OpenTelemetry's own where there is one)
+//! → typed values → one effective [`Config`], made once at start. No other file of the proxy reads the environment.
 //!
 //! Each section owns its flags, its typed form and its checks. All faults are told at once; each names the flag, the
 //! value and what is allowed.
@@ -11,6 +11,7 @@ mod limits;
 mod listeners;
 mod process;
 mod routing;
+mod spans;
 mod telemetry;
 
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ pub use limits::Limits;
 pub use listeners::{FixedPair, HostPort, Listeners};
 pub use process::{LogFormat, LogLevel, Process};
 pub use routing::Routing;
+pub use spans::{Spans, SpansOf};
 pub use telemetry::{AccessLog, ProxyStatus, Telemetry};
 
 /// What was typed, section by section.
@@ -37,6 +39,8 @@ pub struct Flags {
     routing: routing::Flags,
     #[command(flatten)]
     telemetry: telemetry::Flags,
+    #[command(flatten)]
+    spans: spans::Flags,
     #[command(flatten)]
     admin: admin::Flags,
     #[command(flatten)]
@@ -56,6 +60,8 @@ pub struct Config {
     pub routing: Routing,
     /// What is told about requests.
     pub telemetry: Telemetry,
+    /// Which requests make a span, and where spans go.
+    pub spans: Spans,
     /// The proxy's own HTTP listeners.
     pub admin: Admin,
     /// Listening sockets from elsewhere.
@@ -77,6 +83,7 @@ impl Flags {
             listeners: self.listeners.resolve(&mut faults),
             routing: self.routing.resolve(&mut faults),
             telemetry: self.telemetry.resolve(&mut faults),
+            spans: self.spans.resolve(&mut faults),
             admin: self.admin.resolve(&mut faults),
             handover: self.handover.resolve(&mut faults),
             limits: self.limits.resolve(&mut faults),

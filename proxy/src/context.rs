@@ -2,13 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use bellhop_route::{DECIDED_FIELD, HeadView, Keys, Place};
+use bellhop_route::{DECIDED_FIELD, Decision, HeadView, Keys, Place};
 
 use crate::{
     connection::{Arrival, Client},
     error::RequestError,
     listen,
-    telemetry::Line,
+    telemetry::{Account, trace},
 };
 
 /// The small view of a request's head that both engines show.
@@ -23,6 +23,8 @@ pub(crate) trait Head: HeadView {
     fn path_and_query(&self) -> &[u8];
     /// Whether the caller expects gRPC's way of telling errors.
     fn is_grpc(&self) -> bool;
+    /// The version of HTTP: `1.0`, `1.1` or `2`.
+    fn version(&self) -> &'static str;
 }
 
 /// What is known of a request. Nothing in it changes after it was made.
@@ -95,13 +97,20 @@ fn is_local_caller(arrival: &Arrival, peer: SocketAddr, outbound: &[SocketAddr])
     }
 }
 
-/// Adds what the head says to a line of the access log; the query stays out, it may hold secrets.
-pub(crate) fn describe(line: &mut Line, client: &Client, head: &impl Head) {
+/// What is to be told of a request, as far as its head and its decision say it; the query stays out, it may hold secrets.
+pub(crate) fn describe(client: &Client, head: &impl Head, decision: &Decision, for_span: bool) -> Account {
     let path = head.path_and_query().split(|byte| *byte == b'?').next();
-    line.peer = Some(client.peer);
-    line.method = head.method().into();
-    line.authority = head.authority().unwrap_or_default().into();
-    line.path = path.unwrap_or_default().into();
+    Account {
+        peer: Some(client.peer),
+        method: head.method().into(),
+        authority: head.authority().unwrap_or_default().into(),
+        path: path.unwrap_or_default().into(),
+        key: decision.key.as_ref().map(ToString::to_string),
+        destination: decision.destination.as_ref().map(ToString::to_string),
+        version: head.version(),
+        parent: for_span.then(|| trace::parent(head)).flatten(),
+        ..Account::default()
+    }
 }
 
 /// Splits `host:port`; brackets of an IPv6 address are taken off.

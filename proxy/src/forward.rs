@@ -76,7 +76,7 @@ impl Attempt {
             record.fell_back(Reason::Fallback);
         }
         if let Some(endpoint) = endpoint_of(self.target) {
-            record.describe(|line| line.endpoint = Some(endpoint));
+            record.asked(endpoint);
         }
     }
 }

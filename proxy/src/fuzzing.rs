@@ -55,3 +55,11 @@ pub fn watch(bytes: &[u8]) {
 pub fn snapshot(bytes: &[u8]) {
     crate::routes::oracle::snapshot(bytes);
 }
+
+/// Target `trace_context`.
+///
+/// # Panics
+/// Where what is no trace is taken for one.
+pub fn trace_context(bytes: &[u8]) {
+    crate::telemetry::trace::oracle(bytes);
+}

@@ -51,8 +51,8 @@ pub(crate) async fn handle<X: Exchange>(
         }
     };
     let decision = decide::decide(client, &context);
-    record.decided(&decision);
-    record.describe(|line| context::describe(line, client, &exchange.head()));
+    record.decided(&decision, &exchange.head());
+    record.describe(|for_span| context::describe(client, &exchange.head(), &decision, for_span));
     let mut attempts = Attempts::new(client, choices, &context, &decision);
     let outcome = loop {
         let attempt = match attempts.next() {

@@ -52,8 +52,7 @@ impl Shared {
     pub(crate) fn new(config: Config, follows: bool) -> io::Result<Self> {
         let places = Places::new(config.limits.max_connections.unwrap_or(usize::MAX))?;
         let namespace = config.routing.namespace.parse().unwrap_or_else(|_| DnsLabel::default_namespace());
-        let (workers, requests) = (config.process.workers, config.telemetry.access_log);
-        let telemetry = Telemetry::new(workers, requests, io::stdout());
+        let telemetry = Telemetry::new(&config, io::stdout());
         Ok(Self {
             carriers: carriers(&config),
             config,

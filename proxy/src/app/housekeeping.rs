@@ -1,4 +1,5 @@
-//! The housekeeping thread: routes, admin and metrics live here, so that none of them ever delays a request.
+//! The housekeeping thread: routes, admin, metrics and the export of spans live here, so that none of them ever delays a
+//! request.
 
 use std::{
     io,
@@ -15,6 +16,7 @@ use crate::{
     routes::Routes,
     shared::SharedRef,
     status,
+    telemetry::Exporter,
 };
 
 /// How often a proxy that takes over looks whether it is ready.
@@ -32,10 +34,12 @@ pub(super) struct House {
     pub(super) doors: Doors,
     /// The proxy whose place this one takes.
     pub(super) predecessor: Option<Predecessor>,
+    /// Where spans go.
+    pub(super) exporter: Option<Exporter>,
 }
 
 impl House {
-    /// Starts it. It ends with the proxy, after a goodbye to control and a last look after the snapshot.
+    /// Starts it. It ends with the proxy, after a goodbye to control, a last look after the snapshot and the last spans.
     ///
     /// # Errors
     /// When the thread or its runtime cannot be had.
@@ -47,7 +51,7 @@ impl House {
     }
 
     async fn keep(self, shared: &SharedRef) {
-        let Self { routes, doors, predecessor } = self;
+        let Self { routes, doors, predecessor, exporter } = self;
         let drain = &shared.drain;
         let (leaving, ended) = (drain.reached(Phase::Draining), drain.reached(Phase::Ended));
         let routes = routes.run(&shared.tables, &shared.telemetry.housekeeping, leaving, ended);
@@ -61,8 +65,13 @@ impl House {
                 succeed(shared, predecessor, admin).await;
             }
         };
+        let spans = async {
+            if let Some((waiting, exporter)) = shared.telemetry.waiting_spans().zip(exporter) {
+                waiting.export(exporter, drain.reached(Phase::Ended)).await;
+            }
+        };
         tokio::select! {
-            () = async { tokio::join!(routes, drain.reached(Phase::Ended)); } => {}
+            () = async { tokio::join!(routes, spans, drain.reached(Phase::Ended)); } => {}
             // They may come to their end before the proxy does.
             () = async { tokio::join!(doors, succeed); std::future::pending().await } => {}
         }

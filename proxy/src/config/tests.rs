@@ -154,7 +154,14 @@ fn every_flag_can_be_given_by_the_environment_variable_of_its_name() {
     }
     for flag in All::command().get_arguments().filter(|flag| flag.get_id() != "help") {
         let long = flag.get_long().unwrap();
-        let wanted = format!("BELLHOP_{}", long.to_ascii_uppercase().replace('-', "_"));
+        let wanted = match long {
+            // OpenTelemetry's own names: they are set for the applications of a host anyway.
+            "otlp-endpoint" => "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(),
+            "service-name" | "resource-attributes" => {
+                format!("OTEL_{}", long.to_ascii_uppercase().replace('-', "_"))
+            }
+            _ => format!("BELLHOP_{}", long.to_ascii_uppercase().replace('-', "_")),
+        };
         assert_eq!(flag.get_env().and_then(|name| name.to_str()), Some(wanted.as_str()), "--{long}");
         assert!(flag.get_help().is_some() && flag.get_help_heading().is_some(), "--{long}");
     }

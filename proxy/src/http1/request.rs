@@ -271,6 +271,10 @@ impl Head for View<'_> {
         self.request.path.of_head(self.bytes)
     }
 
+    fn version(&self) -> &'static str {
+        if self.request.is_1_0 { "1.0" } else { "1.1" }
+    }
+
     /// gRPC is told by its trailers, which HTTP/1 clients of it do not read.
     fn is_grpc(&self) -> bool {
         false

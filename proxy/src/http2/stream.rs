@@ -203,6 +203,10 @@ impl Head for View<'_> {
         self.0.uri.path_and_query().map_or(b"", |target| target.as_str().as_bytes())
     }
 
+    fn version(&self) -> &'static str {
+        "2"
+    }
+
     fn is_grpc(&self) -> bool {
         self.0.headers.get(header::CONTENT_TYPE).is_some_and(|value| is_grpc(value.as_bytes()))
     }

@@ -7,7 +7,7 @@ use bellhop_api::watch::Position;
 use bellhop_route::TableBuilder;
 
 use super::{House, Tables, event, follow::Follower, held::Held, lines::Lines, snapshot};
-use crate::{config::AccessLog, telemetry::Telemetry};
+use crate::telemetry::Telemetry;
 
 /// A stream of the watch, in one piece and byte by byte: both leave the same table, or end for the same cause, and a
 /// stream that ended for a cause has taken nothing away from a table in force.
@@ -22,7 +22,7 @@ type Left = (Option<&'static str>, String, usize, Option<Position>);
 
 fn follow(pieces: &[&[u8]]) -> Left {
     let tables = Tables::new(bellhop_api::DnsLabel::default_namespace());
-    let telemetry = Telemetry::new(0, AccessLog::Off, std::io::sink());
+    let telemetry = Telemetry::quiet();
     let held = Held::new(true);
     let started = tokio::time::Instant::now();
     let house = House { tables: &tables, counters: &telemetry.housekeeping, held: &held, started };

@@ -18,7 +18,7 @@ use tokio::{
 
 use self::peer::{Peer, Stream};
 use super::*;
-use crate::{config::AccessLog, telemetry::Telemetry};
+use crate::telemetry::Telemetry;
 
 /// Routes under test, following a scripted peer.
 struct Lab {
@@ -33,7 +33,7 @@ impl Lab {
     /// Starts following `control`, keeping a snapshot in `snapshot`.
     fn start(control: Option<&str>, snapshot: Option<PathBuf>) -> Self {
         let tables = Rc::new(Tables::new("default".parse().unwrap()));
-        let telemetry = Rc::new(Telemetry::new(0, AccessLog::Off, std::io::sink()));
+        let telemetry = Rc::new(Telemetry::quiet());
         let config = Routing {
             control: control.map(str::to_owned),
             proxy_id: Some("p-1".to_owned()),
@@ -183,7 +183,7 @@ async fn what_a_later_version_sends_is_skipped_and_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_table_is_stale_after_15_s_without_control_and_no_sooner() {
     let tables = Tables::new("default".parse().unwrap());
-    let telemetry = Telemetry::new(0, AccessLog::Off, std::io::sink());
+    let telemetry = Telemetry::quiet();
     let held = Held::new(false);
     let begun = tokio::time::Instant::now();
     let house = House { tables: &tables, counters: &telemetry.housekeeping, held: &held, started: begun };

@@ -2,11 +2,10 @@
 
 use std::{cell::Cell, rc::Rc, sync::Arc};
 
-use crate::config::AccessLog as LogRequests;
-
 use super::{
-    access_log::AccessLog,
+    access_log::Lines,
     labels::{Because, DecisionKind, Dial, Listener, Mark, Protocol, Side, StatusClass, Tunnel},
+    spans::Queue,
     tally::{Dimensions, Durations, Tally},
 };
 
@@ -43,18 +42,27 @@ pub(crate) struct Rare {
     pub(super) set_aside: Tally<()>,
 }
 
-/// A worker's access to telemetry: its counters, and the access log. One for each worker, lent to its connections.
+/// Where a worker's accounts go. When all workers have dropped theirs, the access log and the export of spans end.
+#[derive(Debug, Clone)]
+pub(super) struct Sinks {
+    /// The access log.
+    pub(super) log: Lines,
+    /// The spans.
+    pub(super) spans: Queue,
+}
+
+/// A worker's access to telemetry: its counters, the access log, and spans. One for each worker, lent to its connections.
 #[derive(Debug)]
 pub(crate) struct WorkerTelemetry {
     counters: Arc<Counters>,
-    log: AccessLog,
+    sinks: Sinks,
     /// Keeps this type on its thread: [`Counters`] have one writer.
     _on_one_thread: Cell<()>,
 }
 
 impl WorkerTelemetry {
-    pub(super) fn new(counters: Arc<Counters>, log: AccessLog) -> Rc<Self> {
-        Rc::new(Self { counters, log, _on_one_thread: Cell::new(()) })
+    pub(super) fn new(counters: Arc<Counters>, sinks: Sinks) -> Rc<Self> {
+        Rc::new(Self { counters, sinks, _on_one_thread: Cell::new(()) })
     }
 
     /// What this worker counts.
@@ -63,13 +71,14 @@ impl WorkerTelemetry {
         &self.counters
     }
 
-    pub(super) fn log(&self) -> &AccessLog {
-        &self.log
+    #[inline]
+    pub(super) fn log(&self) -> &Lines {
+        &self.sinks.log
     }
 
-    /// For which requests a line is written.
-    pub(crate) fn log_requests(&self) -> LogRequests {
-        self.log.requests()
+    #[inline]
+    pub(super) fn spans(&self) -> &Queue {
+        &self.sinks.spans
     }
 
     /// Counts a tunnel, open until the guard drops.

@@ -6,7 +6,10 @@ use prometheus::{
     proto::{MetricFamily, MetricType},
 };
 
-use super::scrape::{counter, family, gauge, pair};
+use super::{
+    scrape::{counter, family, gauge, pair},
+    spans,
+};
 
 /// Counters of what is rare. Their labels take values from the closed sets that are named beside each.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) struct Housekeeping {
     pub(crate) handovers: IntCounterVec,
     /// Requests to the proxy's own listeners that were refused: `host`, `origin`.
     pub(crate) admin_refused: IntCounterVec,
+    /// What became of spans.
+    pub(super) spans: IntCounterVec,
 }
 
 impl Housekeeping {
@@ -87,6 +92,12 @@ impl Housekeeping {
                 "Requests to the proxy's own listeners that were refused: a Host that is not loopback, or an Origin.",
                 "cause",
                 &["host", "origin"],
+            ),
+            spans: made(
+                "bellhop_proxy_spans_total",
+                "Spans: exported, failed (the receiver did not take them), dropped (more than may wait for it).",
+                "outcome",
+                &spans::OUTCOMES,
             ),
             registry,
         }

@@ -2,16 +2,15 @@
 //! seen too.
 
 use std::{
+    net::SocketAddr,
     rc::Rc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
-use bellhop_route::{Decision, Reason, Verdict};
-
-use crate::config::AccessLog as LogRequests;
+use bellhop_route::{Decision, HeadView, Reason, Verdict};
 
 use super::{
-    access_log::Line,
+    account::Account,
     counters::WorkerTelemetry,
     labels::{Because, DecisionKind, Label as _, Listener, Mark, Protocol, StatusClass},
 };
@@ -25,12 +24,14 @@ pub(crate) struct RequestRecord {
     protocol: Protocol,
     decision: DecisionKind,
     reason: Option<Reason>,
-    /// It carried a key, or tried to.
-    keyed: bool,
     malformed: bool,
     stale: bool,
     status: u16,
-    line: Option<Box<Line>>,
+    /// Whether the access log gets a line about it.
+    logged: bool,
+    /// Whether it makes a span.
+    traced: bool,
+    account: Option<Box<Account>>,
 }
 
 impl RequestRecord {
@@ -50,17 +51,18 @@ impl RequestRecord {
             protocol,
             decision: DecisionKind::Undecided,
             reason: None,
-            keyed: false,
             malformed: false,
             stale: false,
             status: 0,
-            line: None,
+            logged: false,
+            traced: false,
+            account: None,
         }
     }
 
-    /// Notes the decision. From here on [`RequestRecord::describe`] knows whether a line will be written.
+    /// Notes the decision. From here on [`RequestRecord::describe`] knows whether anything will be told.
     #[inline]
-    pub(crate) fn decided(&mut self, decision: &Decision) {
+    pub(crate) fn decided(&mut self, decision: &Decision, head: &(impl HeadView + ?Sized)) {
         self.malformed = decision.marks.malformed;
         self.stale = decision.marks.stale;
         (self.decision, self.reason) = match &decision.verdict {
@@ -68,12 +70,9 @@ impl RequestRecord {
             Verdict::Baseline(reason) => (DecisionKind::Baseline, Some(*reason)),
             Verdict::Refused(reason) => (DecisionKind::Refused, Some(*reason)),
         };
-        self.keyed = self.reason != Some(Reason::NoKey);
-        if self.wants_line() {
-            let line = self.line.get_or_insert_default();
-            line.key = decision.key.as_ref().map(ToString::to_string);
-            line.destination = decision.destination.as_ref().map(ToString::to_string);
-        }
+        let keyed = self.reason != Some(Reason::NoKey);
+        self.logged = self.telemetry.log().wants(keyed);
+        self.traced = self.telemetry.spans().wants(keyed, head);
     }
 
     /// The baseline answers after all: `fallback`, for one.
@@ -92,22 +91,40 @@ impl RequestRecord {
         self.status = status;
     }
 
-    /// Whether the access log gets a line about this request.
+    /// Takes an account of the request, as far as it goes; it is told whether it is for a span, and not asked for where
+    /// nothing will be told.
     #[inline]
-    fn wants_line(&self) -> bool {
-        match self.telemetry.log_requests() {
-            LogRequests::Off => false,
-            LogRequests::Keyed => self.keyed,
-            LogRequests::All => true,
+    pub(crate) fn describe(&mut self, account: impl FnOnce(bool) -> Account) {
+        if self.logged || self.traced {
+            self.account = Some(Box::new(account(self.traced)));
         }
     }
 
-    /// Lets `fill` add to the request's line; not called where none will be written.
-    #[inline]
-    pub(crate) fn describe(&mut self, fill: impl FnOnce(&mut Line)) {
-        if self.wants_line() {
-            fill(self.line.get_or_insert_default());
+    /// Notes the endpoint that is asked.
+    pub(crate) fn asked(&mut self, endpoint: SocketAddr) {
+        if let Some(account) = &mut self.account {
+            account.endpoint = Some(endpoint);
         }
+    }
+
+    /// What is told of a request that has ended.
+    #[cold]
+    fn tell(&self, mut account: Box<Account>, taken: Duration) {
+        account.time = SystemTime::now();
+        account.duration = taken;
+        account.listener = self.listener.as_str();
+        account.protocol = self.protocol.as_str();
+        account.decision = self.decision.as_str();
+        account.reason = self.reason.map(Reason::as_str);
+        account.malformed = self.malformed;
+        account.stale = self.stale;
+        account.status = self.status;
+        if self.traced && self.logged {
+            self.telemetry.spans().push(account.clone());
+        } else if self.traced {
+            return self.telemetry.spans().push(account);
+        }
+        self.telemetry.log().write(account);
     }
 }
 
@@ -125,17 +142,8 @@ impl Drop for RequestRecord {
         if self.stale {
             counters.marks.count(Mark::Stale);
         }
-        if let Some(mut line) = self.line.take() {
-            line.time = SystemTime::now();
-            line.duration = taken;
-            line.listener = self.listener.as_str();
-            line.protocol = self.protocol.as_str();
-            line.decision = self.decision.as_str();
-            line.reason = self.reason.map(Reason::as_str);
-            line.malformed = self.malformed;
-            line.stale = self.stale;
-            line.status = self.status;
-            self.telemetry.log().write(line);
+        if let Some(account) = self.account.take() {
+            self.tell(account, taken);
         }
     }
 }

@@ -79,7 +79,7 @@ impl Proxy {
 }
 
 /// A control plane that says one list and then keeps still.
-fn control(units: Vec<Unit>) -> SocketAddr {
+pub(crate) fn control(units: Vec<Unit>) -> SocketAddr {
     let position = Position { token: "t".into(), epoch: "e".into(), revision: 1 };
     let events = [Event::Reset(position.clone())]
         .into_iter()
