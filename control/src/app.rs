@@ -47,6 +47,10 @@ pub enum StartError {
     /// The first token cannot be made.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
+    /// The program was built without it.
+    #[cfg(not(feature = "etcd"))]
+    #[error("this program was built without etcd")]
+    NoEtcd,
     /// A task died of a fault in the program.
     #[error("cannot open the store: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -102,9 +106,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 
 async fn open(store: StoreConfig) -> Result<Arc<dyn Store>, StartError> {
     // it reads the disk, and may have to mend a file that was cut by a power failure
-    let open = move || match store {
-        StoreConfig::Embedded(directory) => Embedded::open(&directory),
-        StoreConfig::Memory => Embedded::in_memory(),
+    let open: Box<dyn FnOnce() -> _ + Send> = match store {
+        StoreConfig::Embedded(directory) => Box::new(move || Embedded::open(&directory)),
+        StoreConfig::Memory => Box::new(Embedded::in_memory),
+        #[cfg(feature = "etcd")]
+        StoreConfig::Etcd(config) => return Ok(Arc::new(Box::pin(crate::store::Etcd::open(config)).await?)),
+        #[cfg(not(feature = "etcd"))]
+        StoreConfig::Etcd(_) => return Err(StartError::NoEtcd),
     };
     Ok(Arc::new(tokio::task::spawn_blocking(open).await??))
 }

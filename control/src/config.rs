@@ -8,8 +8,10 @@ use ipnet::IpNet;
 use crate::networks::Networks;
 
 mod access;
+mod etcd;
 
 pub use access::AccessConfig;
+pub use etcd::EtcdConfig;
 
 /// Bellhop's control plane: keeps services, sandboxes and groups, and tells every proxy their routes
 #[derive(Debug, Clone, Args)]
@@ -23,9 +25,13 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "DIR", default_value = "./bellhop-data", env = "BELLHOP_DATA_DIR")]
     data_dir: PathBuf,
 
-    /// Where objects are kept: `embedded` (a file in --data-dir) or `memory` (gone with the process)
+    /// Where objects are kept: `embedded` (a file in --data-dir), `memory` (gone with the process), or
+    /// `etcd://HOST:PORT[,HOST:PORT…][/PREFIX]`, which several replicas may share (PREFIX is `bellhop` if none is given)
     #[arg(long, value_name = "STORE", default_value = "embedded", env = "BELLHOP_STORE")]
     store: String,
+
+    #[command(flatten)]
+    etcd: etcd::EtcdFlags,
 
     /// Networks in which endpoints of sandboxes may be; everything else is refused. Link-local, metadata, multicast and
     /// unspecified addresses are refused always. Default: private ranges, and loopback where --listen is on loopback
@@ -73,6 +79,8 @@ pub enum StoreConfig {
     Embedded(PathBuf),
     /// In memory, gone with the process.
     Memory,
+    /// In etcd, together with other replicas.
+    Etcd(EtcdConfig),
 }
 
 /// What the program uses.
@@ -149,19 +157,7 @@ impl Flags {
                     .to_owned(),
             );
         }
-        let store = match &*self.store {
-            "embedded" => Some(StoreConfig::Embedded(self.data_dir.clone())),
-            "memory" => Some(StoreConfig::Memory),
-            other => {
-                faults.push(match other.split_once("://") {
-                    Some((scheme @ ("etcd" | "kubernetes"), _)) => {
-                        format!("--store {other}: this program was built without {scheme}; it has embedded and memory")
-                    }
-                    _ => format!("--store {other}: not a store; allowed are embedded and memory"),
-                });
-                None
-            }
-        };
+        let store = store(&self.store, self.data_dir.clone(), self.etcd, self.listen, &mut faults);
         if self.resolve_interval < Duration::from_secs(1) {
             faults.push(format!(
                 "--resolve-interval {}: at least 1s is allowed",
@@ -188,15 +184,49 @@ impl Flags {
     }
 }
 
+/// Which store `--store` means.
+fn store(
+    text: &str,
+    data_dir: PathBuf,
+    etcd: etcd::EtcdFlags,
+    listen: SocketAddr,
+    faults: &mut Vec<String>,
+) -> Option<StoreConfig> {
+    let address = text.strip_prefix("etcd://");
+    if address.is_none() {
+        faults.extend(etcd.unused(text));
+    }
+    match (text, address) {
+        ("embedded", _) => Some(StoreConfig::Embedded(data_dir)),
+        ("memory", _) => Some(StoreConfig::Memory),
+        (_, Some(address)) if cfg!(feature = "etcd") => {
+            Some(StoreConfig::Etcd(etcd.resolve(address, listen, faults)))
+        }
+        (_, Some(_)) => {
+            faults.push(format!(
+                "--store {text}: this program was built without etcd. Build it with etcd, which needs protoc: \
+                 cargo build --release -p bellhop --features etcd"
+            ));
+            None
+        }
+        _ => {
+            faults.push(format!(
+                "--store {text}: not a store; allowed are embedded, memory and etcd://HOST:PORT[,HOST:PORT…][/PREFIX]"
+            ));
+            None
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn b18_other_addresses_than_loopback_need_insecure_and_the_message_says_what_to_do() {
-        let error = Config::from_args(["--listen=0.0.0.0:7070", "--store=etcd://a"]).unwrap_err().to_string();
+        let error = Config::from_args(["--listen=0.0.0.0:7070", "--store=disk"]).unwrap_err().to_string();
         assert!(error.contains("--insecure") && error.contains("127.0.0.1"), "{error}");
-        assert!(error.contains("without etcd"), "all faults are told at once: {error}");
+        assert!(error.contains("--store disk"), "all faults are told at once: {error}");
         assert!(Config::from_args(["--listen=0.0.0.0:7070", "--insecure"]).is_ok());
         assert!(Config::from_args(["--listen=[::1]:0"]).is_ok());
     }
@@ -218,5 +248,57 @@ mod tests {
     #[test]
     fn a_flag_that_does_not_exist_is_a_fault() {
         assert!(matches!(Config::from_args(["--nope"]), Err(UsageError::Flags(_))));
+    }
+
+    #[test]
+    fn what_goes_with_etcd_alone_is_a_fault_with_another_store() {
+        let error = Config::from_args(["--etcd-user=a", "--advertise=http://a:1"]).unwrap_err().to_string();
+        assert!(error.contains("--etcd-user: goes with") && error.contains("--advertise: goes"), "{error}");
+    }
+
+    #[cfg(not(feature = "etcd"))]
+    #[test]
+    fn a_program_without_etcd_says_how_to_get_it() {
+        let error = Config::from_args(["--store=etcd://127.0.0.1:2379"]).unwrap_err().to_string();
+        assert!(error.contains("--features etcd") && error.contains("protoc"), "{error}");
+    }
+
+    #[cfg(feature = "etcd")]
+    #[test]
+    fn an_etcd_store_names_endpoints_and_a_prefix_and_all_its_faults_are_told() {
+        let etcd = |args: &[&str]| match Config::from_args(args.iter().copied()).map(|config| config.store) {
+            Ok(StoreConfig::Etcd(etcd)) => Ok(etcd),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        };
+        let plain = etcd(&["--store=etcd://a:1,[::1]:2"]).unwrap();
+        assert_eq!(
+            (plain.endpoints, &*plain.prefix),
+            (vec!["http://a:1".into(), "http://[::1]:2".into()], "/bellhop")
+        );
+        let named = etcd(&["--store=etcd://a:1/some/where/", "--etcd-ca-file=system"]).unwrap();
+        assert_eq!(
+            (named.endpoints, &*named.prefix, named.ca_file),
+            (vec!["https://a:1".into()], "/some/where", None)
+        );
+        let faults = etcd(&[
+            "--store=etcd://a",
+            "--listen=0.0.0.0:1",
+            "--insecure",
+            "--etcd-cert-file=c",
+            "--etcd-user=u",
+            "--replica-lease=1s",
+        ]);
+        let faults = faults.unwrap_err();
+        for part in
+            ["etcd://HOST:PORT", "--advertise", "needs --etcd-key-file", "needs --etcd-password-file", "2s"]
+        {
+            assert!(faults.contains(part), "{part}: {faults}");
+        }
+        assert!(
+            etcd(&["--store=etcd://a:1", "--advertise=http://b"])
+                .unwrap_err()
+                .contains("--advertise http://b")
+        );
     }
 }

@@ -8,12 +8,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
+#[cfg(test)]
+mod conformance;
 mod embedded;
+#[cfg(feature = "etcd")]
+mod etcd;
 #[cfg(test)]
 pub(crate) mod fake;
 mod life;
 
 pub use embedded::{Embedded, OpenError};
+#[cfg(feature = "etcd")]
+pub use etcd::Etcd;
+
+/// Most writes of one commit. etcd takes 128 operations in a transaction, of which the store needs one.
+pub const MOST_WRITES: usize = 100;
 
 /// Counts the commits of a store.
 pub type Revision = u64;
@@ -102,9 +111,16 @@ pub trait Store: Send + Sync + 'static {
     /// Every commit after `after`, in order, none left out. Ends with [`StoreError::Behind`] where that cannot be.
     fn watch(&self, after: Revision) -> BoxStream<'static, Result<Arc<Commit>, StoreError>>;
 
-    /// Does all `writes` together or none. When it returns, they survive the death of the process and of the machine.
+    /// Does all `writes` (at most [`MOST_WRITES`]) together or none. When it returns, they survive the death of the process and of the machine.
     ///
     /// # Cancel safety
     /// A commit whose future is dropped may have happened or not.
     fn commit(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<Revision, StoreError>>;
+
+    /// The newest commit there is, whoever made it: one who waits for it to come by the watch has seen everything that
+    /// was acknowledged before he asked.
+    fn newest(&self) -> BoxFuture<'_, Result<Revision, StoreError>>;
+
+    /// Begins a new epoch in the place of `old`, unless somebody else has; gives the epoch that it is then.
+    fn begin_epoch<'a>(&'a self, old: &'a str) -> BoxFuture<'a, Result<String, StoreError>>;
 }

@@ -33,7 +33,7 @@ const BATCH: usize = 256;
 #[derive(Debug)]
 pub struct Embedded {
     file: Arc<File>,
-    epoch: String,
+    epoch: Mutex<String>,
     queue: Option<mpsc::UnboundedSender<Job>>,
     writer: Option<thread::JoinHandle<()>>,
     recent: Arc<Recent>,
@@ -101,6 +101,10 @@ impl Embedded {
         Self::start(Database::builder().create_with_backend(InMemoryBackend::new())?, None)
     }
 
+    fn epoch(&self) -> MutexGuard<'_, String> {
+        self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn start(database: Database, path: Option<PathBuf>) -> Result<Self, OpenError> {
         let epoch = begin(&database, path.as_deref().map(LifeFile::beside).as_ref())?;
         let revision = revision(&database)?;
@@ -109,7 +113,7 @@ impl Embedded {
         let (queue, jobs) = mpsc::unbounded_channel();
         let writer = Writer { file: Arc::clone(&file), recent: Arc::clone(&recent), revision, failed: false };
         let writer = thread::Builder::new().name("store".into()).spawn(move || writer.run(jobs))?;
-        Ok(Self { file, epoch, queue: Some(queue), writer: Some(writer), recent })
+        Ok(Self { file, epoch: Mutex::new(epoch), queue: Some(queue), writer: Some(writer), recent })
     }
 }
 
@@ -125,9 +129,7 @@ fn begin(database: &Database, life: Option<&LifeFile>) -> Result<String, OpenErr
                 Some(life) => held("life")?.is_some_and(|last| life.read().as_deref() == Some(&*last)),
                 None => true,
             };
-            let epoch = held("epoch")?
-                .filter(|_| continued)
-                .unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string().chars().take(12).collect());
+            let epoch = held("epoch")?.filter(|_| continued).unwrap_or_else(new_epoch);
             meta.insert("epoch", &*epoch)?;
             meta.insert("life", &*mark)?;
             transaction.open_table(RECORDS)?;
@@ -142,6 +144,10 @@ fn begin(database: &Database, life: Option<&LifeFile>) -> Result<String, OpenErr
     Ok(begun)
 }
 
+fn new_epoch() -> String {
+    uuid::Uuid::new_v4().simple().to_string().chars().take(12).collect()
+}
+
 fn revision(database: &Database) -> Result<Revision, redb::Error> {
     let transaction = database.begin_read()?;
     let meta = transaction.open_table(META)?;
@@ -151,7 +157,7 @@ fn revision(database: &Database) -> Result<Revision, redb::Error> {
 
 impl Store for Embedded {
     fn list(&self) -> BoxFuture<'_, Result<Listing, StoreError>> {
-        let (file, epoch) = (Arc::clone(&self.file), self.epoch.clone());
+        let (file, epoch) = (Arc::clone(&self.file), self.epoch().clone());
         async move {
             let read = tokio::task::spawn_blocking(move || file.with(|database| read_all(database, epoch)));
             read.await.map_err(StoreError::failed)?.map_err(StoreError::failed)
@@ -186,6 +192,36 @@ impl Store for Embedded {
                 return Err(StoreError::Closed);
             }
             answered.await.map_err(|_| StoreError::Closed)?
+        }
+        .boxed()
+    }
+
+    fn newest(&self) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        let newest = *self.recent.newest.borrow();
+        async move { Ok(newest) }.boxed()
+    }
+
+    fn begin_epoch<'a>(&'a self, old: &'a str) -> BoxFuture<'a, Result<String, StoreError>> {
+        let file = Arc::clone(&self.file);
+        async move {
+            if *self.epoch() != old {
+                return Ok(self.epoch().clone());
+            }
+            let new = new_epoch();
+            let written = new.clone();
+            let write = move || {
+                file.with(|database| -> Result<(), redb::Error> {
+                    let transaction = database.begin_write()?;
+                    transaction.open_table(META)?.insert("epoch", &*written)?;
+                    Ok(transaction.commit()?)
+                })
+            };
+            tokio::task::spawn_blocking(write)
+                .await
+                .map_err(StoreError::failed)?
+                .map_err(StoreError::failed)?;
+            self.epoch().clone_from(&new);
+            Ok(new)
         }
         .boxed()
     }

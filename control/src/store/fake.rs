@@ -19,6 +19,7 @@ pub(crate) struct Fake {
     records: Mutex<BTreeMap<Arc<str>, (Bytes, Revision)>>,
     commits: Arc<Mutex<Vec<Arc<Commit>>>>,
     newest: watch::Sender<Revision>,
+    epoch: Mutex<String>,
     /// As if the disk were full.
     pub(crate) full: AtomicBool,
 }
@@ -66,7 +67,8 @@ impl Store for Fake {
         };
         let records = records.iter().map(record).collect();
         let revision = *self.newest.borrow();
-        async move { Ok(Listing { epoch: "fake".into(), revision, records }) }.boxed()
+        let epoch = self.epoch.lock().unwrap().clone();
+        async move { Ok(Listing { epoch, revision, records }) }.boxed()
     }
 
     fn watch(&self, after: Revision) -> BoxStream<'static, Result<Arc<Commit>, StoreError>> {
@@ -82,5 +84,19 @@ impl Store for Fake {
     fn commit(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<Revision, StoreError>> {
         let outcome = self.write(writes);
         async move { outcome }.boxed()
+    }
+
+    fn newest(&self) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        let newest = *self.newest.borrow();
+        async move { Ok(newest) }.boxed()
+    }
+
+    fn begin_epoch<'a>(&'a self, old: &'a str) -> BoxFuture<'a, Result<String, StoreError>> {
+        let mut epoch = self.epoch.lock().unwrap();
+        if *epoch == old {
+            epoch.push('+');
+        }
+        let now = epoch.clone();
+        async move { Ok(now) }.boxed()
     }
 }

@@ -1,0 +1,303 @@
+//! The store of several control replicas: etcd, under one prefix.
+//!
+//! ```text
+//! PREFIX/store/epoch         names this life of the store
+//! PREFIX/store/head          touched by every commit: its revision is that of the newest one
+//! PREFIX/store/record/NAME   the records
+//! PREFIX/replicas/ID         a replica that lives, under its lease ([`presence`])
+//! PREFIX/holder              the replica that does what one alone may do, under its lease
+//! PREFIX/secret              by which replicas know each other
+//! ```
+//!
+//! A commit is one transaction that compares revisions. One that breaks off may have happened or not, and is answered
+//! with an error; only what certainly did not happen is tried again. Reads are linearizable.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp, TxnOpResponse};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream, stream::BoxStream};
+
+use super::{Commit, Expect, Listing, MOST_WRITES, Record, Revision, Store, StoreError, Write};
+use crate::config::EtcdConfig;
+
+mod error;
+mod follow;
+mod link;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod tests;
+
+use error::Fault;
+use follow::Follow;
+use link::Link;
+
+/// Within this a commit is done, or is answered with an error.
+const COMMITS_WITHIN: Duration = Duration::from_secs(5);
+/// The same for one page of a list, and for other reads.
+const READS_WITHIN: Duration = Duration::from_secs(5);
+/// Records of one page of a list.
+const PAGE: i64 = 500;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Etcd {
+    link: Arc<Link>,
+    keys: Keys,
+    /// The last list: its newest commit, and the revision of etcd at which it was read. Nothing happened in between.
+    listed: Mutex<(Revision, Revision)>,
+}
+
+/// Where things stand in etcd.
+#[derive(Debug, Clone)]
+struct Keys {
+    store: Arc<str>,
+}
+
+impl Keys {
+    fn new(prefix: &str) -> Self {
+        Self { store: format!("{prefix}/store/").into() }
+    }
+
+    fn epoch(&self) -> String {
+        format!("{}epoch", self.store)
+    }
+
+    fn head(&self) -> String {
+        format!("{}head", self.store)
+    }
+
+    fn record(&self, name: &str) -> String {
+        format!("{}record/{name}", self.store)
+    }
+
+    /// What stands under a key of the store.
+    fn read<'a>(&self, key: &'a [u8]) -> Option<Place<'a>> {
+        let key = std::str::from_utf8(key).ok()?.strip_prefix(&*self.store)?;
+        match key {
+            "epoch" => Some(Place::Epoch),
+            "head" => Some(Place::Head),
+            other => other.strip_prefix("record/").map(Place::Record),
+        }
+    }
+}
+
+enum Place<'a> {
+    Epoch,
+    Head,
+    Record(&'a str),
+}
+
+impl Etcd {
+    /// Reaches etcd, and marks the beginning of the store where there is none yet.
+    ///
+    /// # Errors
+    /// When no endpoint answers in time, or refuses this user.
+    pub async fn open(config: EtcdConfig) -> Result<Self, StoreError> {
+        let keys = Keys::new(&config.prefix);
+        let link = Arc::new(Link::new(config)?);
+        let store = Self { link, keys, listed: Mutex::default() };
+        store.found(&store.keys.epoch(), &new_epoch()).await?;
+        Ok(store)
+    }
+
+    /// Puts a value where none is; gives the one that stands there then.
+    async fn found(&self, key: &str, value: &str) -> Result<String, Fault> {
+        let txn = Txn::new()
+            .when([Compare::version(key, CompareOp::Equal, 0)])
+            .and_then([TxnOp::put(key, value, None)])
+            .or_else([TxnOp::get(key, None)]);
+        let done = self.link.ask(READS_WITHIN, |client| {
+            let txn = txn.clone();
+            async move { client.kv_client().txn(txn).await }
+        });
+        let done = done.await?;
+        Ok(first_value(&done.op_responses()).unwrap_or_else(|| value.to_owned()))
+    }
+
+    async fn read_all(&self) -> Result<Listing, Fault> {
+        let end = range_end(&self.keys.store);
+        let (mut from, mut at) = (self.keys.store.as_bytes().to_vec(), 0);
+        let (mut epoch, mut newest, mut records) = (String::new(), 0, Vec::new());
+        loop {
+            let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE).with_revision(at);
+            let page = self.link.ask(READS_WITHIN, |client| {
+                let (from, options) = (from.clone(), options.clone());
+                async move { link::kv(&client).get(from, Some(options)).await }
+            });
+            let mut page = page.await?;
+            at = page.header().map_or(at, |header| if at == 0 { header.revision() } else { at });
+            let more = page.more();
+            for pair in page.take_kvs() {
+                let revision = revision(pair.mod_revision());
+                match self.keys.read(pair.key()) {
+                    Some(Place::Epoch) => epoch = pair.value_str().unwrap_or_default().to_owned(),
+                    Some(Place::Head) => newest = revision,
+                    Some(Place::Record(name)) => {
+                        let name = name.into();
+                        records.push(Record { name, value: Bytes::copy_from_slice(pair.value()), revision });
+                    }
+                    None => {}
+                }
+                from = pair.key().to_vec();
+                from.push(0);
+            }
+            if !more {
+                break;
+            }
+        }
+        *self.listed.lock().unwrap_or_else(PoisonError::into_inner) = (newest, revision(at));
+        Ok(Listing { epoch, revision: newest, records })
+    }
+
+    async fn transact(&self, writes: Vec<Write>) -> Result<Revision, StoreError> {
+        if writes.len() > MOST_WRITES {
+            return Err(Fault::TooMany.into());
+        }
+        let txn = self.transaction(&writes);
+        let done = self.link.tell(COMMITS_WITHIN, |client| {
+            let txn = txn.clone();
+            async move { client.kv_client().txn(txn).await }
+        });
+        let done = done.await?;
+        if done.succeeded() {
+            return done
+                .header()
+                .map(|header| revision(header.revision()))
+                .ok_or_else(|| Fault::Empty.into());
+        }
+        let held: BTreeMap<_, _> = done.op_responses().into_iter().filter_map(held).collect();
+        let changed = writes.iter().find(|write| {
+            let now = held.get(self.keys.record(&write.name).as_bytes()).copied();
+            match write.expect {
+                Expect::Any => false,
+                Expect::Absent => now.is_some(),
+                Expect::At(then) => now != Some(then),
+            }
+        });
+        Err(changed.map_or_else(|| Fault::Empty.into(), |write| StoreError::Changed(Arc::clone(&write.name))))
+    }
+
+    fn transaction(&self, writes: &[Write]) -> Txn {
+        let compares: Vec<_> = writes
+            .iter()
+            .filter_map(|write| {
+                let key = self.keys.record(&write.name);
+                match write.expect {
+                    Expect::Any => None,
+                    Expect::Absent => Some(Compare::version(key, CompareOp::Equal, 0)),
+                    Expect::At(at) => Some(Compare::mod_revision(key, CompareOp::Equal, at.try_into().ok()?)),
+                }
+            })
+            .collect();
+        let mut operations: Vec<_> = writes
+            .iter()
+            .map(|write| {
+                let key = self.keys.record(&write.name);
+                match &write.value {
+                    Some(value) => TxnOp::put(key, &**value, None),
+                    None => TxnOp::delete(key, None),
+                }
+            })
+            .collect();
+        operations.push(TxnOp::put(self.keys.head(), "", None));
+        let expecting = writes.iter().filter(|write| write.expect != Expect::Any);
+        let look: Vec<_> = expecting
+            .map(|write| TxnOp::get(self.keys.record(&write.name), Some(GetOptions::new().with_keys_only())))
+            .collect();
+        Txn::new().when(compares).and_then(operations).or_else(look)
+    }
+}
+
+impl Store for Etcd {
+    fn list(&self) -> BoxFuture<'_, Result<Listing, StoreError>> {
+        async move { Ok(self.read_all().await?) }.boxed()
+    }
+
+    fn watch(&self, after: Revision) -> BoxStream<'static, Result<Arc<Commit>, StoreError>> {
+        let (newest, read) = *self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        // what was compacted before the list was read is not missed
+        let seen = if after == newest { read.max(after) } else { after };
+        let follow = Follow::new(Arc::clone(&self.link), self.keys.clone(), seen);
+        stream::unfold(Some(follow), |follow| async {
+            let mut follow = follow?;
+            match follow.next().await {
+                Ok(commit) => Some((Ok(commit), Some(follow))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+        .boxed()
+    }
+
+    fn commit(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        self.transact(writes).boxed()
+    }
+
+    fn newest(&self) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        async move {
+            let head = self.keys.head();
+            let read = self.link.ask(READS_WITHIN, |client| {
+                let head = head.clone();
+                async move { client.kv_client().get(head, Some(GetOptions::new().with_keys_only())).await }
+            });
+            let read = read.await?;
+            Ok(read.kvs().first().map_or(0, |pair| revision(pair.mod_revision())))
+        }
+        .boxed()
+    }
+
+    fn begin_epoch<'a>(&'a self, old: &'a str) -> BoxFuture<'a, Result<String, StoreError>> {
+        async move {
+            let (key, new) = (self.keys.epoch(), new_epoch());
+            let txn = Txn::new()
+                .when([Compare::value(key.clone(), CompareOp::Equal, old)])
+                .and_then([TxnOp::put(key.clone(), new.clone(), None)])
+                .or_else([TxnOp::get(key, None)]);
+            let done = self.link.ask(READS_WITHIN, |client| {
+                let txn = txn.clone();
+                async move { client.kv_client().txn(txn).await }
+            });
+            let done = done.await?;
+            Ok(first_value(&done.op_responses()).unwrap_or(new))
+        }
+        .boxed()
+    }
+}
+
+fn new_epoch() -> String {
+    uuid::Uuid::new_v4().simple().to_string().chars().take(12).collect()
+}
+
+/// Revisions of etcd begin at 1 and grow.
+fn revision(etcd: i64) -> Revision {
+    Revision::try_from(etcd).unwrap_or(0)
+}
+
+/// The first key behind all that begin so; `/` ends every prefix, so that the last byte can be counted up.
+fn range_end(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    end.iter_mut().last().into_iter().for_each(|last| *last += 1);
+    end
+}
+
+fn first_value(responses: &[TxnOpResponse]) -> Option<String> {
+    responses.iter().find_map(|response| match response {
+        TxnOpResponse::Get(get) => get.kvs().first()?.value_str().ok().map(str::to_owned),
+        _ => None,
+    })
+}
+
+fn held(response: TxnOpResponse) -> Option<(Vec<u8>, Revision)> {
+    match response {
+        TxnOpResponse::Get(get) => {
+            let pair = get.kvs().first()?;
+            Some((pair.key().to_vec(), revision(pair.mod_revision())))
+        }
+        _ => None,
+    }
+}
