@@ -16,6 +16,7 @@ use crate::{
     author::Author,
 };
 
+mod backup;
 mod body;
 mod failure;
 mod guard;
@@ -63,6 +64,7 @@ pub(crate) fn router(author: Author, door: Door, closing: watch::Receiver<bool>)
         .route("/readyz", get(ready))
         .route("/version", get(version))
         .route("/openapi.json", get(openapi::document))
+        .route("/v1/backup", get(backup::backup))
         .route("/v1/routes", get(routes::routes))
         .route("/v1/explain", get(routes::explain))
         .route("/v1/keys/{key}/in-force", get(keys::in_force))

@@ -1,6 +1,6 @@
-//! The program: opens the store, starts the tasks, serves.
+//! The control plane as a whole: opens the store, starts the tasks, serves.
 
-use std::{ffi::OsString, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
@@ -13,13 +13,15 @@ use crate::{
     api,
     author::Author,
     clock::Clock,
-    config::{Config, LogFormat, StoreConfig, UsageError},
+    config::{Config, StoreConfig},
     control::Control,
     expiry,
     names::{Resolver, SystemLookup},
     server,
     store::{Embedded, OpenError, Store, StoreError},
 };
+
+pub use crate::command::main_from;
 
 /// Connections that are still open this long after the end was asked for are cut.
 const GRACE: Duration = Duration::from_secs(5);
@@ -145,71 +147,4 @@ pub(crate) async fn start_with(
     let serving = tokio::spawn(server::serve(listener, router, closed));
     tracing::info!(%address, "control listens");
     Ok(Running { address, closing, tasks, audit, serving })
-}
-
-/// Runs the program with this command line, the program's name in front.
-pub fn main_from<I, A>(args: I) -> ExitCode
-where
-    I: IntoIterator<Item = A>,
-    A: Into<OsString>,
-{
-    let config = match Config::from_command_line(args.into_iter().map(Into::into)) {
-        Ok(config) => config,
-        Err(UsageError::Flags(error)) => {
-            // nobody is left to tell where even this cannot be printed
-            error.print().ok();
-            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
-        }
-        Err(faults @ UsageError::Faults(_)) => return fail(&faults.to_string(), ExitCode::from(64)),
-    };
-    log(config.log);
-    match run(config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error.to_string(), ExitCode::FAILURE),
-    }
-}
-
-fn run(config: Config) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        tracing::info!(?config, "effective configuration");
-        let running = start(config).await?;
-        ended(&running).await?;
-        tracing::info!("ending");
-        running.shutdown().await;
-        Ok(())
-    })
-}
-
-/// Waits for SIGTERM or SIGINT; takes files anew on SIGHUP.
-async fn ended(running: &Running) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => running.reload().await,
-        }
-    }
-}
-
-fn log(format: LogFormat) {
-    use std::io::IsTerminal as _;
-    use tracing_subscriber::{EnvFilter, fmt};
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal();
-    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
-    // a subscriber that is there already stays
-    match format {
-        LogFormat::Text => log.try_init().ok(),
-        LogFormat::Json => log.json().try_init().ok(),
-    };
-}
-
-fn fail(text: &str, code: ExitCode) -> ExitCode {
-    use std::io::Write as _;
-    writeln!(std::io::stderr(), "bellhop-control: {text}").ok();
-    code
 }

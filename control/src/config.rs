@@ -13,7 +13,7 @@ mod etcd;
 pub use access::AccessConfig;
 pub use etcd::EtcdConfig;
 
-/// Bellhop's control plane: keeps services, sandboxes and groups, and tells every proxy their routes
+/// How to serve.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 pub(crate) struct Flags {
@@ -53,15 +53,6 @@ pub(crate) struct Flags {
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "BELLHOP_LOG")]
     log: LogFormat,
 }
-
-const EXAMPLES: &str = "\
-Try it:
-  bellhop-control --data-dir ./bellhop-data
-  bellhop sandbox create pr-15 --override route:8080=10.0.0.7:8080 --ttl 4h
-  bellhop-proxy --listen 127.0.0.1:8080 --upstream 127.0.0.1:9090 --destination route:8080 --control http://127.0.0.1:7070
-  curl -N 'http://127.0.0.1:7070/v1/routes?watch=true'
-
-It speaks HTTP and JSON, described at /openapi.json. Exit codes: 0 ended as told, 1 could not start, 64 wrong flags.";
 
 /// Form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -123,25 +114,24 @@ impl Config {
         I: IntoIterator<Item = A>,
         A: Into<OsString> + Clone,
     {
-        let args = std::iter::once(OsString::from("bellhop-control")).chain(args.into_iter().map(Into::into));
-        Self::from_command_line(args)
-    }
-
-    /// Reads a whole command line, the program's name in front.
-    pub(crate) fn from_command_line(args: impl IntoIterator<Item = OsString>) -> Result<Self, UsageError> {
         #[derive(Debug, clap::Parser)]
-        #[command(name = "bellhop-control", version, after_help = EXAMPLES)]
-        struct CommandLine {
+        #[command(name = "bellhop-control")]
+        struct Alone {
             #[command(flatten)]
             flags: Flags,
         }
-        let matches = CommandLine::command().try_get_matches_from(args)?;
-        CommandLine::from_arg_matches(&matches)?.flags.resolve()
+        let args = std::iter::once(OsString::from("bellhop-control")).chain(args.into_iter().map(Into::into));
+        let matches = Alone::command().try_get_matches_from(args)?;
+        Alone::from_arg_matches(&matches)?.flags.resolve()
     }
 }
 
 impl Flags {
-    fn resolve(self) -> Result<Config, UsageError> {
+    /// What the program uses.
+    ///
+    /// # Errors
+    /// All faults found.
+    pub(crate) fn resolve(self) -> Result<Config, UsageError> {
         let mut faults = Vec::new();
         let loopback = self.listen.ip().to_canonical().is_loopback();
         if !loopback && !self.insecure {

@@ -16,10 +16,12 @@ mod etcd;
 #[cfg(test)]
 pub(crate) mod fake;
 mod life;
+pub(crate) mod schema;
 
-pub use embedded::{Embedded, OpenError};
+pub use embedded::{Embedded, OpenError, RestoreError};
 #[cfg(feature = "etcd")]
 pub use etcd::Etcd;
+pub use schema::{SCHEMA, SchemaError};
 
 /// Most writes of one commit. etcd takes 128 operations in a transaction, of which the store needs one.
 pub const MOST_WRITES: usize = 100;

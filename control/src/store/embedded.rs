@@ -17,13 +17,20 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, backends:
 use tokio::sync::{mpsc, oneshot, watch};
 
 mod file;
+mod opening;
+mod restore;
 
 use file::{File, FileError};
+pub use restore::RestoreError;
 
-use super::{Commit, Expect, Listing, Record, Revision, Store, StoreError, Write, life::LifeFile};
+use super::{
+    Commit, Expect, Listing, Record, Revision, SchemaError, Store, StoreError, Write, life::LifeFile,
+};
 
 const RECORDS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("records");
 const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
+/// The database in its directory.
+const FILE: &str = "bellhop.redb";
 /// Commits kept for watchers that are a little behind.
 const KEPT: usize = 1_024;
 /// Commits in one transaction at most.
@@ -64,6 +71,9 @@ pub enum OpenError {
     /// The database cannot be read or written.
     #[error("cannot use the database: {0}")]
     Redb(#[from] redb::Error),
+    /// What stands in it has a form that this program cannot use.
+    #[error("cannot use the database: {0}")]
+    Schema(#[from] SchemaError),
 }
 
 struct Job {
@@ -79,18 +89,22 @@ struct Recent {
 }
 
 impl Embedded {
-    /// Opens (or makes) `bellhop.redb` in `directory`.
+    /// Opens (or makes) `bellhop.redb` in `directory`. A file in an older form is brought into the present one, and a
+    /// copy of it laid aside.
     ///
     /// # Errors
-    /// When the directory or the file cannot be used, or another process uses it.
+    /// When the directory or the file cannot be used, another process uses it, or a later version has written it.
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
         std::fs::create_dir_all(directory)?;
-        let path = directory.join("bellhop.redb");
-        let database = Database::create(&path).map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(path.clone()),
-            other => other.into(),
-        })?;
+        let path = directory.join(FILE);
+        let database = opening::upgraded(&path)?;
         Self::start(database, Some(path))
+    }
+
+    /// Whether a directory holds a store.
+    #[must_use]
+    pub fn is_in(directory: &Path) -> bool {
+        directory.join(FILE).is_file()
     }
 
     /// A store that lives as long as the process.
@@ -106,7 +120,7 @@ impl Embedded {
     }
 
     fn start(database: Database, path: Option<PathBuf>) -> Result<Self, OpenError> {
-        let epoch = begin(&database, path.as_deref().map(LifeFile::beside).as_ref())?;
+        let epoch = opening::begin(&database, path.as_deref().map(LifeFile::beside).as_ref())?;
         let revision = revision(&database)?;
         let file = Arc::new(File::new(database, path));
         let recent = Arc::new(Recent { commits: Mutex::default(), newest: watch::Sender::new(revision) });
@@ -115,37 +129,6 @@ impl Embedded {
         let writer = thread::Builder::new().name("store".into()).spawn(move || writer.run(jobs))?;
         Ok(Self { file, epoch: Mutex::new(epoch), queue: Some(queue), writer: Some(writer), recent })
     }
-}
-
-/// Finds the epoch, and marks this start.
-fn begin(database: &Database, life: Option<&LifeFile>) -> Result<String, OpenError> {
-    let mark = uuid::Uuid::new_v4().to_string();
-    let begun = (|| -> Result<String, redb::Error> {
-        let transaction = database.begin_write()?;
-        let epoch = {
-            let mut meta = transaction.open_table(META)?;
-            let held = |name| meta.get(name).map(|value| value.map(|value| value.value().to_owned()));
-            let continued = match life {
-                Some(life) => held("life")?.is_some_and(|last| life.read().as_deref() == Some(&*last)),
-                None => true,
-            };
-            let epoch = held("epoch")?.filter(|_| continued).unwrap_or_else(new_epoch);
-            meta.insert("epoch", &*epoch)?;
-            meta.insert("life", &*mark)?;
-            transaction.open_table(RECORDS)?;
-            epoch
-        };
-        transaction.commit()?;
-        Ok(epoch)
-    })()?;
-    if let Some(life) = life {
-        life.write(&mark)?;
-    }
-    Ok(begun)
-}
-
-fn new_epoch() -> String {
-    uuid::Uuid::new_v4().simple().to_string().chars().take(12).collect()
 }
 
 fn revision(database: &Database) -> Result<Revision, redb::Error> {
@@ -207,7 +190,7 @@ impl Store for Embedded {
             if *self.epoch() != old {
                 return Ok(self.epoch().clone());
             }
-            let new = new_epoch();
+            let new = opening::new_epoch();
             let written = new.clone();
             let write = move || {
                 file.with(|database| -> Result<(), redb::Error> {

@@ -1,0 +1,150 @@
+//! `bellhop-control backup` and `restore`.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, Write},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use jiff::Timestamp;
+
+use super::{Backup, Pages, fetch, read};
+use crate::store::{Embedded, Store as _};
+
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  bellhop-control backup bellhop.backup                         of the control plane that runs on this host
+  bellhop-control backup --server http://10.0.0.9:7070 - | zstd > bellhop.backup.zst
+  bellhop-control backup --data-dir /var/lib/bellhop bellhop.backup      of one that is not running
+
+The file holds everything that the store holds. It is text, one record a line, with a checksum at its end.";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  bellhop-control restore --check bellhop.backup                whether it is whole, and what it holds
+  bellhop-control restore --data-dir /var/lib/bellhop bellhop.backup
+
+The control plane on that directory must not be running. Proxies notice that the store began a new life and take all routes
+anew; none of them stops routing meanwhile. Times to live went on while the backup lay there: what has expired stays expired.";
+
+/// Takes a backup: everything in the store as it stands at one moment, also while control runs
+#[derive(Debug, Clone, Args)]
+#[command(after_help = BACKUP_EXAMPLES)]
+pub(crate) struct BackupFlags {
+    /// Where to write it; `-` is standard output. A file is there whole or not at all, readable by its owner alone
+    file: PathBuf,
+    /// The control plane that is asked
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7070", env = "BELLHOP_SERVER")]
+    server: String,
+    /// Read the embedded store in this directory instead, of a control plane that is not running
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Puts a backup into an embedded store that nobody serves from
+#[derive(Debug, Clone, Args)]
+#[command(after_help = RESTORE_EXAMPLES)]
+pub(crate) struct RestoreFlags {
+    /// The backup; `-` is standard input
+    file: PathBuf,
+    /// Directory of the store; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "./bellhop-data", env = "BELLHOP_DATA_DIR")]
+    data_dir: PathBuf,
+    /// Put it in the place of what the store holds, all of which is lost. Without it only an empty store is filled
+    #[arg(long)]
+    replace: bool,
+    /// Read and check the backup, write nothing
+    #[arg(long)]
+    check: bool,
+}
+
+impl BackupFlags {
+    /// Takes the backup, checks it, and says what it holds.
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        if self.file == Path::new("-") {
+            return self.copy(io::stdout().lock());
+        }
+        let new = aside(&self.file);
+        let mut options = File::options();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&new);
+        let mut file = file.with_context(|| format!("cannot write {}", new.display()))?;
+        let taken = self.copy(&mut file).and_then(|()| {
+            file.sync_all()?;
+            let backup = read(BufReader::new(File::open(&new)?)).context("what came is no whole backup")?;
+            fs::rename(&new, &self.file)?;
+            Ok(backup)
+        });
+        match taken {
+            Ok(backup) => say(&format!("{}: {}", self.file.display(), describe(&backup))),
+            Err(error) => {
+                // what is left of it is of no use to anybody
+                fs::remove_file(&new).ok();
+                Err(error)
+            }
+        }
+    }
+
+    fn copy(&self, mut into: impl Write) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let Some(directory) = &self.data_dir else {
+            return Ok(runtime.block_on(fetch::fetch(&self.server, into))?);
+        };
+        if !Embedded::is_in(directory) {
+            bail!("{} holds no store", directory.display());
+        }
+        let store = Embedded::open(directory)
+            .context("a control plane that runs is asked with --server instead of --data-dir")?;
+        let mut pages = Pages::new(runtime.block_on(store.list())?, Timestamp::now());
+        while let Some(piece) = pages.piece()? {
+            into.write_all(&piece)?;
+        }
+        Ok(())
+    }
+}
+
+impl RestoreFlags {
+    /// Checks the backup, then puts it back.
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let name = self.file.display();
+        let backup = if self.file == Path::new("-") {
+            read(io::stdin().lock())
+        } else {
+            read(BufReader::new(File::open(&self.file).with_context(|| format!("cannot read {name}"))?))
+        };
+        let backup = backup.with_context(|| format!("{name} cannot be restored"))?;
+        let told = describe(&backup);
+        if self.check {
+            return say(&format!("{name}: whole; {told}"));
+        }
+        Embedded::restore(&self.data_dir, backup, self.replace)?;
+        say(&format!("{}: restored; {told}", self.data_dir.display()))
+    }
+}
+
+fn describe(backup: &Backup) -> String {
+    let count =
+        |class: &str| backup.listing.records.iter().filter(|record| record.name.starts_with(class)).count();
+    format!(
+        "{} records ({} services, {} sandboxes, {} groups) as of {}",
+        backup.listing.records.len(),
+        count("object/Service/"),
+        count("object/Sandbox/"),
+        count("object/SandboxGroup/"),
+        backup.taken_at
+    )
+}
+
+/// Standard output may be the backup itself.
+fn say(text: &str) -> anyhow::Result<()> {
+    writeln!(io::stderr(), "{text}")?;
+    Ok(())
+}
+
+fn aside(file: &Path) -> PathBuf {
+    let mut new = file.as_os_str().to_owned();
+    new.push(".new");
+    new.into()
+}

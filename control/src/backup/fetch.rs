@@ -1,0 +1,86 @@
+//! A backup from a control plane that runs.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Uri, header};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use tokio::time::timeout;
+
+/// Nothing new for this long: it hangs.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Of a refusal's text.
+const REFUSAL_BYTES: usize = 64 << 10;
+
+/// Why there is no backup from there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    /// The address is none.
+    #[error("{0:?} is no address of a control plane; allowed is http://HOST:PORT")]
+    Address(String),
+    /// Nobody answers.
+    #[error(
+        "{server} does not answer: {source}. For a control plane that is not running, say --data-dir DIR"
+    )]
+    Connect {
+        /// Who was asked.
+        server: String,
+        /// Why.
+        source: hyper_util::client::legacy::Error,
+    },
+    /// It does not give it.
+    #[error("{server} answers {status}: {text}")]
+    Refused {
+        /// Who was asked.
+        server: String,
+        /// The answer's status.
+        status: http::StatusCode,
+        /// What it says.
+        text: String,
+    },
+    /// It broke off.
+    #[error("the backup broke off: {0}")]
+    Broken(#[from] hyper::Error),
+    /// Nothing comes any more.
+    #[error("the backup broke off: nothing came for {} s", SILENCE.as_secs())]
+    Silent(#[from] tokio::time::error::Elapsed),
+    /// It cannot be written here.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Copies the backup that `server` gives.
+pub(crate) async fn fetch(server: &str, mut into: impl Write) -> Result<(), FetchError> {
+    let uri: Uri = format!("{}/v1/backup", server.trim_end_matches('/'))
+        .parse()
+        .map_err(|_| FetchError::Address(server.to_owned()))?;
+    if uri.scheme_str() != Some("http") || uri.authority().is_none() {
+        return Err(FetchError::Address(server.to_owned()));
+    }
+    let client = Client::builder(TokioExecutor::new()).build::<_, Empty<Bytes>>(HttpConnector::new());
+    let mut request = Request::new(Empty::new());
+    *request.uri_mut() = uri;
+    request.headers_mut().insert(header::ACCEPT, header::HeaderValue::from_static("application/x-ndjson"));
+    let connect = |source| FetchError::Connect { server: server.to_owned(), source };
+    let answer = timeout(SILENCE, client.request(request)).await?.map_err(connect)?;
+    let status = answer.status();
+    let mut body = answer.into_body();
+    if !status.is_success() {
+        let text = Limited::new(body, REFUSAL_BYTES).collect().await.map(http_body_util::Collected::to_bytes);
+        let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
+        return Err(FetchError::Refused { server: server.to_owned(), status, text });
+    }
+    while let Some(frame) = timeout(SILENCE, body.frame()).await? {
+        if let Ok(data) = frame?.into_data() {
+            into.write_all(&data)?;
+        }
+    }
+    Ok(())
+}
