@@ -40,6 +40,14 @@ pub fn http1_answers(bytes: &[u8]) {
     crate::http1::oracle::answers(bytes);
 }
 
+/// Target `validation`.
+///
+/// # Panics
+/// Where a head that HTTP/1 and HTTP/2 both accept is read in two ways.
+pub fn validation(bytes: &[u8]) {
+    crate::validate::oracle::run(bytes);
+}
+
 /// Target `watch`.
 ///
 /// # Panics

@@ -1,6 +1,6 @@
 //! The HTTP/1 engine: messages are relayed, not rebuilt (DESIGN §3.2).
 //!
-//! A head is parsed in place ([`head`], [`request`], [`response`]), checked until one reading of it is left, and goes on
+//! A head is parsed in place ([`head`], [`request`], [`response`]), validated until one reading of it is left, and goes on
 //! as the bytes it is; where a line must change it is re-emitted from slices ([`edit`]). Bodies are framed and never
 //! unpacked ([`framing`], [`chunked`]). [`relay`] and [`download`] move the bytes of one exchange, both directions at once; [`exchange`]
 //! finds its upstream and settles how it ended; [`session`] waits for the next request, and ends the connection.
@@ -22,13 +22,12 @@ mod relay;
 mod request;
 mod response;
 mod session;
-mod target;
 
 use std::{rc::Rc, time::Instant};
 
 use self::{
     exchange::Http1Exchange,
-    request::{Method, Request},
+    request::Request,
     session::{Next, Session},
 };
 pub(crate) use self::{head::Lines, linger::linger};
@@ -36,11 +35,8 @@ use crate::{
     connection::{Client, Detected},
     handler,
     telemetry::{Listener, Protocol, RequestRecord},
+    validate::Method,
 };
-
-/// A rule of HTTP that was broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Fault(&'static str);
 
 /// Serves a client's connection to its end.
 ///

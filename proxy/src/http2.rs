@@ -12,10 +12,8 @@ mod attempt;
 mod dial;
 mod door;
 mod exchange;
-mod fields;
 mod frames;
 pub(crate) mod from_http1;
-mod head;
 mod nursery;
 mod pool;
 mod settings;
@@ -30,6 +28,8 @@ use std::{cell::Cell, rc::Rc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::stream::View;
 use crate::{
     connection::{Baseline, Client, Detected},
     drain::Phase,

@@ -1,8 +1,8 @@
 //! Bellhop's data plane: a header-aware routing sidecar.
 //!
 //! A call walks through the rooms in this order, and only `handler` knows that of its requests:
-//! `listen → detect → http1 | http2 → handler (context → decide → forward → respond) → telemetry`, with `tunnel` for
-//! everything that is not HTTP.
+//! `listen → detect → http1 | http2 → validate → handler (context → decide → forward → respond) → telemetry`, with
+//! `tunnel` for everything that is not HTTP.
 
 mod admin;
 pub mod app;
@@ -10,6 +10,8 @@ mod buffer;
 pub mod config;
 mod connection;
 mod context;
+#[cfg(test)]
+mod corpus;
 mod counters;
 mod decide;
 mod detect;
@@ -37,6 +39,7 @@ mod status;
 mod telemetry;
 mod tunnel;
 mod upstream;
+mod validate;
 mod worker;
 
 pub use config::Config;

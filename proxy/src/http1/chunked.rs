@@ -3,7 +3,7 @@
 //! Stricter than most readers: sizes of at most 15 digits, CRLF alone ends a line, no control bytes. What passes here has
 //! one reading.
 
-use super::Fault;
+use crate::validate::Fault;
 
 /// Bytes of chunk extensions in one body: nobody uses them, so that more is an attack.
 const MAX_EXTENSION_BYTES: u32 = 16 * 1024;

@@ -6,11 +6,11 @@ use std::{
 };
 
 use super::{
-    Fault, edit,
+    edit,
     framing::Body,
     head::find_end,
     relay::{Outflow, Wires, client_gone},
-    request::{Method, Request},
+    request::Request,
     response::Response,
 };
 #[cfg(any(test, fuzzing))]
@@ -18,6 +18,7 @@ use crate::buffer::Buffers;
 use crate::{
     buffer::Buffer,
     error::{ErrorKind, RequestError},
+    validate::{Fault, Method},
 };
 
 /// How an answer ended.

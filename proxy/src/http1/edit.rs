@@ -4,12 +4,14 @@
 use bellhop_route::DECIDED_FIELD;
 use httparse::EMPTY_HEADER;
 
-use super::{
-    head::{Line, members},
-    request::{Request, is_h2c},
-    target::Form,
+use super::{head::Line, request::Request};
+use crate::{
+    forward::DecidedField,
+    validate::{
+        fields::{is_h2c, is_kept_option, is_upgrade, members},
+        target::Form,
+    },
 };
-use crate::forward::DecidedField;
 
 const PROXY_STATUS: &str = "Proxy-Status";
 
@@ -151,14 +153,6 @@ fn fields<'a>(request: &'a Request, bytes: &'a [u8]) -> impl Iterator<Item = (&'
 fn named_by_connection<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<&'a [u8]> {
     let values = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"connection"));
     values.flat_map(|(_, value)| members(value)).filter(|option| !is_kept_option(option)).collect()
-}
-
-fn is_kept_option(option: &[u8]) -> bool {
-    option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive") || is_upgrade(option)
-}
-
-fn is_upgrade(option: &[u8]) -> bool {
-    option.eq_ignore_ascii_case(b"upgrade")
 }
 
 /// A list field with the members that `keep` keeps; none at all where it keeps none.

@@ -8,12 +8,11 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::{
-    Fault,
     download::{Download, Heard},
     edit,
     framing::Body,
     relay::{Relay, Wires},
-    request::{Method, Request},
+    request::Request,
     session::{Fate, Session},
 };
 use crate::{
@@ -28,6 +27,7 @@ use crate::{
     telemetry::{RequestRecord, Tunnel},
     tunnel,
     upstream::{Upstream, Whither, is_quiet, reset},
+    validate::{Fault, Method},
 };
 
 /// One request and its answer.

@@ -4,7 +4,7 @@ use std::{cell::RefCell, mem::MaybeUninit};
 
 use httparse::{Header, Status};
 
-use super::Fault;
+use crate::validate::Fault;
 
 /// Fields that are parsed without taking memory for them.
 const FEW: usize = 128;
@@ -142,11 +142,6 @@ pub(super) fn with_fields<'head, T>(
             Err(HeadFault::Broken(Fault("an empty line within the head")))
         }
     }
-}
-
-/// The members of a list field, without blanks around them (RFC 9110 §5.6.1).
-pub(super) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(|member| member.trim_ascii()).filter(|member| !member.is_empty())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::{cell::RefCell, convert::Infallible, rc::Rc};
 
-use bellhop_route::Carriers;
+use bellhop_route::{Carriers, HeadView as _};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
@@ -14,11 +14,18 @@ use tokio::io::AsyncWriteExt as _;
 use super::{
     download::{Download, Heard},
     edit,
-    framing::{Body, Framing},
+    framing::Body,
     head::find_end,
-    request::{Method, Request},
+    request::Request,
 };
-use crate::{buffer::Buffer, config::Limits, context::Head as _, forward::DecidedField};
+use crate::{
+    buffer::Buffer,
+    config::Limits,
+    context::Head as _,
+    forward::DecidedField,
+    http2,
+    validate::{Method, framing::Framing, oracle::Reading},
+};
 
 /// A message as it was understood: what its start line says, and its body without chunks.
 type Read = (String, Vec<u8>);
@@ -97,6 +104,19 @@ fn relay_request(bytes: &[u8], step: usize) -> Option<Taken> {
     on.extend_from_slice(bytes.get(length..length + taken)?);
     let (head, length) = (head.to_vec(), skipped + length + taken);
     body.is_done().then_some(Taken { request, head, on, length, body: taken })
+}
+
+/// One head as the relay reads it, and as it would be sent to an endpoint that speaks HTTP/2, where it can be.
+pub(crate) fn read_head(bytes: &[u8]) -> Option<(Reading, Option<http::request::Parts>)> {
+    let length = find_end(bytes, 0).ok().flatten().filter(|length| *length == bytes.len())?;
+    let head = bytes.get(..length)?;
+    let request = Request::parse(head, &Limits::default(), &Carriers::default(), Vec::new()).ok()?;
+    let view = request.view(head);
+    let lengths: Vec<_> = view.values("content-length").collect();
+    let said = |length: u64| [length.to_string().as_bytes()] == *lengths || length == 0;
+    assert!(matches!(request.framing, Framing::Length(length) if said(length)) || lengths.is_empty());
+    let carried = http2::from_http1::write_head(&view, &DecidedField::Keep);
+    Some((Reading::of(&view), carried))
 }
 
 /// What hyper takes for requests.

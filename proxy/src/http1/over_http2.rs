@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 
 use bytes::BytesMut;
 
-use super::{exchange::Http1Exchange, framing::Framing, session::Fate};
+use super::{exchange::Http1Exchange, session::Fate};
 use crate::{
     error::RequestError,
     forward::Attempt,
     http2::from_http1::{self, End, Endpoints, Lent, Request},
     telemetry::RequestRecord,
     upstream::Whither,
+    validate::framing::Framing,
 };
 
 impl Http1Exchange<'_> {

@@ -14,7 +14,6 @@ use socket2::SockRef;
 use tokio::{io::AsyncWrite as _, net::TcpStream};
 
 use super::{
-    Fault,
     download::{Download, Heard},
     framing::Body,
     request::Request,
@@ -22,6 +21,7 @@ use super::{
 use crate::{
     buffer::{Buffer, Buffers},
     error::{ErrorKind, RequestError, Side},
+    validate::Fault,
 };
 
 /// Bytes on their way out: a re-emitted head, then a part of a buffer.

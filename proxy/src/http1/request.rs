@@ -1,26 +1,21 @@
-//! A request's head: parsed in place, then checked until only one reading of it is left (RFC 9112).
+//! A request's head: parsed in place, and validated until only one reading of it is left (RFC 9112).
 
-use bellhop_route::{Carriers, DECIDED_FIELD, HeadView};
+use bellhop_route::{Carriers, HeadView};
 use httparse::ParserConfig;
 
-use super::{
-    Fault,
-    framing::{Framing, Lengths},
-    head::{HeadFault, Line, Span, members, with_fields},
-    target::{self, Form},
+use super::head::{HeadFault, Line, Span, with_fields};
+use crate::{
+    config::Limits,
+    context::Head,
+    error::ErrorKind,
+    validate::{
+        Method,
+        framing::Framing,
+        http1::{Fields, Sound, StartLine},
+        size,
+        target::Form,
+    },
 };
-use crate::{config::Limits, context::Head, error::ErrorKind};
-
-/// What a method changes about framing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Method {
-    /// Its answer has no body.
-    Head,
-    /// A 2xx makes a tunnel.
-    Connect,
-    /// Nothing.
-    Other,
-}
 
 /// A checked head. Its spans point into the bytes that it was read from.
 #[derive(Debug)]
@@ -55,25 +50,6 @@ pub(crate) struct Request {
     pub(super) path: Span,
 }
 
-/// The line that a request begins with.
-struct StartLine<'a> {
-    method: &'a [u8],
-    target: &'a [u8],
-    is_1_0: bool,
-}
-
-/// What the fields say, gathered one by one.
-#[derive(Default)]
-struct Gathered {
-    lengths: Lengths,
-    host: Option<Span>,
-    close: bool,
-    keep_alive: bool,
-    upgrade_option: bool,
-    upgrade_field: bool,
-    has_hop_fields: bool,
-}
-
 impl Request {
     /// Reads the head that `bytes` are, the empty line included. `lines` lends its memory.
     ///
@@ -91,28 +67,43 @@ impl Request {
             let mut request = httparse::Request::new(&mut []);
             let status =
                 ParserConfig::default().parse_request_with_uninit_headers(&mut request, bytes, fields)?;
-            let mut gathered = Gathered::default();
+            let mut said = Fields::default();
             for field in request.headers.iter() {
-                let line = Line {
+                said.add(field.name, field.value, carriers)?;
+                lines.push(Line {
                     name: Span::of(field.name.as_bytes(), bytes),
                     value: Span::of(field.value, bytes),
-                };
-                gathered.field(field.name, field.value, line, carriers)?;
-                lines.push(line);
+                });
             }
             let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
             let (method, target) = (method.as_bytes(), target.as_bytes());
-            Ok((status, (StartLine { method, target, is_1_0: request.version == Some(0) }, gathered)))
+            Ok((status, (StartLine { method, target, is_1_0: request.version == Some(0) }, said)))
         });
-        let (start, gathered) = parsed.map_err(kind)?;
-        if start.target.len() > limits.max_uri_bytes {
-            return Err(ErrorKind::TargetTooLong);
-        }
+        let (start, said) = parsed.map_err(kind)?;
+        size::target(start.target.len(), limits)?;
         let fields_start = lines.first().map_or(bytes.len(), |line| line.name.start());
-        if bytes.len() - fields_start > limits.max_header_bytes {
-            return Err(ErrorKind::HeadTooLarge);
+        size::fields(lines.len(), bytes.len() - fields_start, limits)?;
+        Ok(Self::of(&said.judge(start)?, start, bytes, lines))
+    }
+
+    #[inline]
+    fn of(sound: &Sound<'_>, start: StartLine<'_>, bytes: &[u8], lines: Vec<Line>) -> Self {
+        Self {
+            lines,
+            length: bytes.len(),
+            method: sound.method,
+            framing: sound.framing,
+            is_1_0: start.is_1_0,
+            close: sound.close,
+            upgrade: sound.upgrade,
+            has_hop_fields: sound.has_hop_fields,
+            host_differs: sound.host_differs,
+            method_text: Span::of(start.method, bytes),
+            form: sound.form,
+            plain: sound.plain,
+            authority: sound.authority.map(|authority| Span::of(authority, bytes)),
+            path: Span::of(sound.path, bytes),
         }
-        gathered.request(bytes, start, lines).map_err(|fault| ErrorKind::BadRequest(fault.0))
     }
 
     /// The head's view for the steps that both engines share.
@@ -126,113 +117,8 @@ fn kind(fault: HeadFault) -> ErrorKind {
     match fault {
         HeadFault::TooMany => ErrorKind::HeadTooLarge,
         HeadFault::Version => ErrorKind::BadVersion,
-        HeadFault::Broken(fault) => ErrorKind::BadRequest(fault.0),
+        HeadFault::Broken(fault) => fault.into(),
     }
-}
-
-impl Gathered {
-    #[inline]
-    fn field(&mut self, name: &str, value: &[u8], line: Line, carriers: &Carriers) -> Result<(), Fault> {
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
-        match name.len() {
-            4 if is("host") => {
-                if self.host.replace(line.value).is_some() {
-                    return Err(Fault("more than one Host"));
-                }
-                target::check_host(value)?;
-            }
-            7 if is("upgrade") => self.upgrade(value),
-            10 if is("connection") => self.connection(value, carriers)?,
-            14 if is("content-length") => self.lengths.content_length(value)?,
-            14 if is("http2-settings") => self.has_hop_fields = true,
-            17 if is("transfer-encoding") => self.lengths.transfer_encoding(value)?,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// `h2c` is not offered on: the upstream could not keep it.
-    fn upgrade(&mut self, value: &[u8]) {
-        for protocol in members(value) {
-            if is_h2c(protocol) {
-                self.has_hop_fields = true;
-            } else {
-                self.upgrade_field = true;
-            }
-        }
-    }
-
-    fn connection(&mut self, value: &[u8], carriers: &Carriers) -> Result<(), Fault> {
-        for option in members(value) {
-            let is = |known: &str| option.eq_ignore_ascii_case(known.as_bytes());
-            match option.len() {
-                5 if is("close") => self.close = true,
-                7 if is("upgrade") => self.upgrade_option = true,
-                10 if is("keep-alive") => self.keep_alive = true,
-                _ => {
-                    check_named(option, carriers)?;
-                    self.has_hop_fields = true;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn request(self, bytes: &[u8], start: StartLine<'_>, lines: Vec<Line>) -> Result<Request, Fault> {
-        let StartLine { method, target, is_1_0 } = start;
-        if self.host.is_none() && !is_1_0 {
-            return Err(Fault("no Host"));
-        }
-        let form = Form::of(method, target)?;
-        let target_authority = form.authority(target)?.map(|authority| Span::of(authority, bytes));
-        let host_text = self.host.map(|host| host.of_head(bytes));
-        let host_differs = match target_authority.map(|authority| authority.of_head(bytes)) {
-            Some(authority) => {
-                form == Form::Absolute && !host_text.is_some_and(|h| h.eq_ignore_ascii_case(authority))
-            }
-            None => false,
-        };
-        let method_kind = match method {
-            b"HEAD" => Method::Head,
-            b"CONNECT" => Method::Connect,
-            _ => Method::Other,
-        };
-        let framing = self.lengths.framing(is_1_0)?;
-        if method_kind == Method::Connect && framing.is_some_and(|framing| framing != Framing::Length(0)) {
-            return Err(Fault("CONNECT with a body"));
-        }
-        Ok(Request {
-            lines,
-            length: bytes.len(),
-            method: method_kind,
-            framing: framing.unwrap_or(Framing::Length(0)),
-            is_1_0,
-            close: if is_1_0 { !self.keep_alive || self.close } else { self.close },
-            upgrade: self.upgrade_option && self.upgrade_field && !is_1_0,
-            has_hop_fields: self.has_hop_fields,
-            host_differs,
-            method_text: Span::of(method, bytes),
-            form,
-            plain: form != Form::Absolute || target::is_plain_http(target),
-            authority: target_authority.or(self.host),
-            path: Span::of(form.path(target), bytes),
-        })
-    }
-}
-
-/// What `Connection` must not name: a proxy that obeyed would change where the message ends, whom it is for, or hide the
-/// routing key from whoever comes next.
-pub(super) fn check_named(option: &[u8], carriers: &Carriers) -> Result<(), Fault> {
-    let is = |known: &str| option.eq_ignore_ascii_case(known.as_bytes());
-    let fixed = ["host", "content-length", "transfer-encoding", "baggage", DECIDED_FIELD];
-    if fixed.into_iter().any(is) || carriers.fields().any(is) {
-        return Err(Fault("Connection names a field that belongs to the whole way"));
-    }
-    Ok(())
-}
-
-pub(super) fn is_h2c(protocol: &[u8]) -> bool {
-    protocol.eq_ignore_ascii_case(b"h2c")
 }
 
 /// A request's head beside its bytes.

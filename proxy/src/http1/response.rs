@@ -2,11 +2,11 @@
 
 use httparse::ParserConfig;
 
-use super::{
-    Fault,
+use super::head::{HeadFault, with_fields};
+use crate::validate::{
+    Fault, Method,
+    fields::members,
     framing::{Framing, Lengths},
-    head::{HeadFault, members, with_fields},
-    request::Method,
 };
 
 /// A checked head.

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-use super::{Fault, head::find_end, request::Request};
+use super::{head::find_end, request::Request};
 use crate::{
     buffer::Buffer,
     connection::{Arrival, Baseline, Client, Detected},
@@ -20,6 +20,7 @@ use crate::{
     telemetry::{self, RequestRecord},
     tunnel,
     upstream::{Idle, Upstreams, reset},
+    validate::size,
 };
 
 /// How a connection goes on.
@@ -167,11 +168,11 @@ impl Session {
         let faulty = |kind| Some(Next::Faulty(RequestError::client(kind)));
         let end = match find_end(bytes, self.searched) {
             Ok(end) => end,
-            Err(Fault(rule)) => return faulty(ErrorKind::BadRequest(rule)),
+            Err(fault) => return faulty(fault.into()),
         };
         let Some(head) = end.and_then(|length| bytes.get(..length)) else {
             self.searched = bytes.len();
-            return outgrown(bytes, limits).and_then(faulty);
+            return size::outgrown(bytes, limits).and_then(faulty);
         };
         self.searched = 0;
         let request = Request::parse(head, limits, &worker.shared.carriers, worker.lines.take());
@@ -224,17 +225,5 @@ impl Session {
             }
             Fate::Linger | Fate::Next | Fate::Close => super::linger::linger(self.socket).await,
         }
-    }
-}
-
-/// What is wrong with a head that is not all there yet and is already longer than allowed.
-fn outgrown(bytes: &[u8], limits: &crate::config::Limits) -> Option<ErrorKind> {
-    if bytes.len() <= limits.max_uri_bytes {
-        return None;
-    }
-    match memchr::memchr(b'\n', bytes) {
-        None if bytes.len() > limits.max_uri_bytes + 64 => Some(ErrorKind::TargetTooLong),
-        Some(line) if bytes.len() - line > limits.max_header_bytes + 64 => Some(ErrorKind::HeadTooLarge),
-        _ => None,
     }
 }

@@ -29,6 +29,13 @@ use crate::{
     worker::Worker,
 };
 
+/// A head as [`Request::send`] writes it; none where it cannot be.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn write_head(head: &impl Head, decided: &DecidedField) -> Option<http::request::Parts> {
+    let method = Method::from_bytes(head.method()).ok()?;
+    Some(request::write(head, &method, decided).ok()?.into_parts().0)
+}
+
 /// One request of an HTTP/1 client, as its engine knows it.
 #[derive(Debug)]
 pub(crate) struct Request<'a, H> {

@@ -12,7 +12,6 @@ use super::{
     Engine,
     attempt::{self, Done, Message},
     exchange::Incoming,
-    head::{self, Fault},
     to_http1,
 };
 use crate::{
@@ -24,6 +23,7 @@ use crate::{
     respond::{self, Answer},
     telemetry::{Listener, Protocol, RequestRecord},
     upstream::Whither,
+    validate,
 };
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -33,7 +33,7 @@ pub(crate) async fn serve(engine: Rc<Engine>, request: Request<RecvStream>, resp
     let _busy = engine.busy();
     let (head, body) = request.into_parts();
     let mut record = begin_record(&engine, &head);
-    let checked = head::check(&head, &engine.client.worker.shared.config.limits);
+    let checked = validate::http2::check(&head, &engine.client.worker.shared.config.limits);
     let incoming = Incoming::new(body, respond);
     let mut stream = Stream { engine: &engine, head, incoming, over: false };
     let kind = match checked {
@@ -44,12 +44,12 @@ pub(crate) async fn serve(engine: Rc<Engine>, request: Request<RecvStream>, resp
             ErrorKind::BadRequest("CONNECT to this proxy is served over HTTP/1")
         }
         Ok(()) => return handler::handle(&engine.client, &engine.choices, record, &mut stream).await,
-        Err(Fault::Malformed) => {
+        // A malformed message is a stream error (RFC 9113 §8.1.1).
+        Err(ErrorKind::BadRequest(_)) => {
             record.refused(Reason::BadRequest);
             return stream.incoming.reset(h2::Reason::PROTOCOL_ERROR);
         }
-        Err(Fault::HeadTooLarge) => ErrorKind::HeadTooLarge,
-        Err(Fault::TargetTooLong) => ErrorKind::TargetTooLong,
+        Err(kind) => kind,
     };
     record.refused(kind.reason());
     let answer = respond::answer(&engine.client, false, None, &RequestError::client(kind));
@@ -167,7 +167,7 @@ fn append(headers: &mut http::HeaderMap, member: Option<&str>) {
 }
 
 /// A head as the steps see it.
-struct View<'a>(&'a Parts);
+pub(crate) struct View<'a>(pub(crate) &'a Parts);
 
 impl HeadView for View<'_> {
     fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {

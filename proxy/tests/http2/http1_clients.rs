@@ -126,6 +126,18 @@ async fn requests_with_and_without_bodies_reach_an_http2_endpoint_and_pipelined_
     assert!(answer.ends_with("connection: close\r\n\r\n"), "{answer}");
 }
 
+/// What an absolute target leaves out must be said in HTTP/2: the endpoint would refuse a path that begins with `?`.
+#[tokio::test]
+async fn b4_an_absolute_target_without_a_path_reaches_an_http2_endpoint_as_its_root() {
+    let sandbox = backend(mirror).await;
+    let (proxy, _send) = routed(baseline().await, route(&[sandbox], HTTP2)).await;
+    for (target, path) in [("http://a.test?b=c", "GET / "), ("http://a.test", "GET / ")] {
+        let get = format!("GET {target} HTTP/1.0\r\nHost: other\r\n{KEY}\r\n");
+        let answer = ask(address(&proxy), &get, "").await;
+        assert!(answer.ends_with(&format!("\r\n\r\n{path}a.test []")), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn an_http_1_0_client_gets_no_chunks() {
     let sandbox = backend(mirror).await;

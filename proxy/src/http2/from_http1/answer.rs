@@ -3,7 +3,7 @@
 use bytes::{BufMut as _, BytesMut};
 use http::{Method, StatusCode, header, response::Parts};
 
-use crate::http2::fields::belongs_to_the_connection;
+use crate::validate::fields::belongs_to_the_connection;
 
 /// What the request says about how it is answered.
 #[derive(Debug, Clone, Copy)]

@@ -1,10 +1,11 @@
 //! A request's head, as HTTP/2 takes it (RFC 9113 §8.2, §8.3.1).
 
 use bellhop_route::DECIDED_FIELD;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, uri};
 
 use crate::{
-    context::Head, error::RequestError, forward::DecidedField, http2::fields::belongs_to_the_connection,
+    context::Head, error::RequestError, forward::DecidedField, validate::fields::belongs_to_the_connection,
 };
 
 /// Makes the head: `Host` becomes `:authority`, and fields of the connection stay behind, those that `Connection` names
@@ -32,17 +33,25 @@ pub(super) fn write(
 
 fn target(head: &impl Head) -> Result<Uri, RequestError> {
     let bad = |_| RequestError::bad_request("a target that HTTP/2 cannot carry");
-    let path = match head.path_and_query() {
-        b"" => b"/",
-        path => path,
-    };
     let mut parts = uri::Parts::default();
-    parts.path_and_query = Some(uri::PathAndQuery::try_from(path).map_err(bad)?);
+    parts.path_and_query = Some(path(head).map_err(bad)?);
     if let Some(authority) = head.authority().filter(|authority| !authority.is_empty()) {
         parts.scheme = Some(uri::Scheme::HTTP);
         parts.authority = Some(uri::Authority::try_from(authority).map_err(bad)?);
     }
     Uri::from_parts(parts).map_err(|_| RequestError::bad_request("a target that HTTP/2 cannot carry"))
+}
+
+/// What an absolute target leaves out is said here: `/`, or `*` for OPTIONS (RFC 9113 §8.3.1).
+fn path(head: &impl Head) -> Result<uri::PathAndQuery, uri::InvalidUri> {
+    match head.path_and_query() {
+        b"" if head.method() == b"OPTIONS" => uri::PathAndQuery::try_from("*"),
+        b"" => uri::PathAndQuery::try_from("/"),
+        query if query.starts_with(b"?") => {
+            uri::PathAndQuery::from_maybe_shared(Bytes::from([b"/", query].concat()))
+        }
+        path => uri::PathAndQuery::try_from(path),
+    }
 }
 
 fn fields(head: &impl Head, decided: &DecidedField) -> Result<HeaderMap, RequestError> {

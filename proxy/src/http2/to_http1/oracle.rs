@@ -10,14 +10,11 @@ use super::{
 use crate::{
     config::Limits,
     forward::DecidedField,
-    http2::{
-        fields::OF_THE_CONNECTION,
-        head,
-        unpack::{
-            self, Invalid,
-            chunked::{Chunked, Piece},
-        },
+    http2::unpack::{
+        self, Invalid,
+        chunked::{Chunked, Piece},
     },
+    validate::{fields::OF_THE_CONNECTION, http2},
 };
 
 /// Maps a request made from `bytes` to HTTP/1 and reads the rest as an answer.
@@ -31,7 +28,7 @@ pub(crate) fn run(bytes: &[u8]) {
     let Some((&flags, mut rest)) = bytes.split_first() else { return };
     let bodiless = flags & 1 == 1;
     if let Some(head) = request(&mut rest)
-        && head::check(&head, &Limits::default()).is_ok()
+        && http2::check(&head, &Limits::default()).is_ok()
     {
         written_once(&head, bodiless);
     }

@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, header, request::Parts};
 
 use crate::{
     forward::DecidedField,
-    http2::fields::{belongs_to_the_connection, is_forbidden_trailer},
+    validate::fields::{belongs_to_the_connection, is_forbidden_trailer},
 };
 
 /// How the body that follows is framed.

@@ -5,10 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 
 use crate::{
     config::Limits,
-    http2::{
-        fields::belongs_to_the_connection,
-        unpack::{Framing, Invalid, has_strict_lines},
-    },
+    http2::unpack::{Framing, Invalid, has_strict_lines},
+    validate::fields::belongs_to_the_connection,
 };
 
 /// A final or informational answer.

@@ -9,13 +9,11 @@ use super::{
 use crate::{
     config::Limits,
     forward::DecidedField,
-    http2::{
-        fields::OF_THE_CONNECTION,
-        unpack::{
-            self, Invalid,
-            chunked::{Chunked, Piece},
-        },
+    http2::unpack::{
+        self, Invalid,
+        chunked::{Chunked, Piece},
     },
+    validate::fields::OF_THE_CONNECTION,
 };
 
 fn parts(request: request::Builder) -> request::Parts {

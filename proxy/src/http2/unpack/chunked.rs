@@ -4,7 +4,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Invalid;
-use crate::http2::fields::is_forbidden_trailer;
+use crate::validate::fields::is_forbidden_trailer;
 
 /// Longest line of a chunk's size with its extensions, and all of the trailers.
 const MAX_LINE: usize = 16 * 1024;

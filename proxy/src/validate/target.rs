@@ -1,10 +1,10 @@
-//! The target of a request line and the value of `Host` (RFC 9112 §3.2, RFC 9110 §7.2).
+//! A request's target (RFC 9112 §3.2, RFC 9113 §8.3.1).
 
-use super::Fault;
+use super::{Fault, authority};
 
 /// Which of its four forms a target has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// `/path?query`.
     Origin,
     /// `http://host/path?query`.
@@ -17,7 +17,10 @@ pub(super) enum Form {
 
 impl Form {
     /// The form of `target`.
-    pub(super) fn of(method: &[u8], target: &[u8]) -> Result<Self, Fault> {
+    ///
+    /// # Errors
+    /// It has none, or one that this method does not take.
+    pub(crate) fn of(method: &[u8], target: &[u8]) -> Result<Self, Fault> {
         if target.contains(&b'#') {
             return Err(Fault("a target with a fragment"));
         }
@@ -31,25 +34,25 @@ impl Form {
     }
 
     /// The authority that the target itself names.
-    pub(super) fn authority(self, target: &[u8]) -> Result<Option<&[u8]>, Fault> {
+    ///
+    /// # Errors
+    /// It is none.
+    pub(crate) fn authority(self, target: &[u8]) -> Result<Option<&[u8]>, Fault> {
         let authority = match self {
             Self::Origin | Self::Asterisk => return Ok(None),
             Self::Authority => target,
             Self::Absolute => split_path(behind_scheme(target).unwrap_or_default()).0,
         };
-        check_host(authority)?;
-        let has_port = authority.iter().rposition(|b| *b == b':').is_some_and(|at| {
-            !authority.ends_with(b"]") && authority.get(at + 1..).is_some_and(|port| !port.is_empty())
-        });
+        authority::check(authority)?;
         match self {
             _ if authority.is_empty() => Err(Fault("a target without a host")),
-            Self::Authority if !has_port => Err(Fault("CONNECT without a port")),
+            Self::Authority if !has_port(authority) => Err(Fault("CONNECT without a port")),
             _ => Ok(Some(authority)),
         }
     }
 
     /// Path and query.
-    pub(super) fn path(self, target: &[u8]) -> &[u8] {
+    pub(crate) fn path(self, target: &[u8]) -> &[u8] {
         match self {
             Self::Origin | Self::Asterisk => target,
             Self::Authority => &[],
@@ -58,8 +61,36 @@ impl Form {
     }
 }
 
+/// Checks what the pseudo-header fields of HTTP/2 say in place of a target (RFC 9113 §8.3.1, §8.5, RFC 8441 §4).
+///
+/// # Errors
+/// They come to none that HTTP/1 could say, or to one that this method does not take.
+pub(crate) fn check_pseudo(
+    method: &[u8],
+    authority: Option<&[u8]>,
+    path: Option<&[u8]>,
+    is_extended_connect: bool,
+) -> Result<(), Fault> {
+    let is_connect = method == b"CONNECT";
+    match path.unwrap_or_default() {
+        [] if is_connect && !is_extended_connect => match authority {
+            Some(authority) if has_port(authority) => Ok(()),
+            _ => Err(Fault("CONNECT without a port")),
+        },
+        [b'/', ..] if is_connect == is_extended_connect => Ok(()),
+        b"*" if method == b"OPTIONS" => Ok(()),
+        _ => Err(Fault("a path that this method does not take")),
+    }
+}
+
+fn has_port(authority: &[u8]) -> bool {
+    authority.iter().rposition(|byte| *byte == b':').is_some_and(|at| {
+        !authority.ends_with(b"]") && authority.get(at + 1..).is_some_and(|port| !port.is_empty())
+    })
+}
+
 /// Whether an absolute target is one that plain HTTP can be spoken for.
-pub(super) fn is_plain_http(target: &[u8]) -> bool {
+pub(crate) fn is_plain_http(target: &[u8]) -> bool {
     target.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"http://"))
 }
 
@@ -76,50 +107,9 @@ fn split_path(rest: &[u8]) -> (&[u8], &[u8]) {
     rest.split_at_checked(end).unwrap_or((rest, &[]))
 }
 
-/// Checks `uri-host [":" port]` (RFC 3986 §3.2.2). Empty is allowed: a target may have no authority.
-pub(super) fn check_host(value: &[u8]) -> Result<(), Fault> {
-    let bad = Fault("a host that is none");
-    let (inside, behind) = match value.strip_prefix(b"[") {
-        Some(literal) => {
-            let end = literal.iter().position(|byte| *byte == b']').ok_or(bad)?;
-            let (inside, behind) = literal.split_at_checked(end).ok_or(bad)?;
-            if inside.is_empty()
-                || !inside.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'v'))
-            {
-                return Err(bad);
-            }
-            (inside, behind.get(1..).unwrap_or_default())
-        }
-        None => {
-            let end = value.iter().position(|byte| *byte == b':').unwrap_or(value.len());
-            value.split_at_checked(end).ok_or(bad)?
-        }
-    };
-    let name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:".contains(byte);
-    let port_is_good = match behind.split_first() {
-        None => true,
-        Some((b':', port)) => port.len() <= 5 && port.iter().all(u8::is_ascii_digit),
-        Some(_) => false,
-    };
-    if inside.iter().all(name) && port_is_good { Ok(()) } else { Err(bad) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts_with_two_ports_user_names_blanks_or_open_brackets_are_none() {
-        for good in ["", "a", "a.b:80", "127.0.0.1", "[::1]", "[::1]:8080", "a_b", "x:", "%41", "xn--1"] {
-            assert_eq!(check_host(good.as_bytes()), Ok(()), "{good:?}");
-        }
-        for bad in [
-            "a:b", "a:1:2", "u@a", "a b", "[::1", "::1", "[]", "[::1]x", "a/b", "a:123456", "a,\tb", "ä",
-            "a?",
-        ] {
-            assert!(check_host(bad.as_bytes()).is_err(), "{bad:?}");
-        }
-    }
 
     #[test]
     fn each_form_of_target_has_its_method_authority_and_path() {

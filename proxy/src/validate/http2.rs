@@ -1,0 +1,155 @@
+//! A request's head of HTTP/2, as `h2` hands it over (RFC 9113 §8).
+//!
+//! `h2` itself refuses upper-case names, fields of the connection, CR and LF, repeated and unknown pseudo-header fields,
+//! and a length that the body contradicts (MATRICES B5). What it leaves open is closed here, and what it may leave open
+//! one day costs a comparison of a name's length. Blanks around a value are let pass, as servers let them: none of the
+//! fields that decide something may have them.
+
+use http::{HeaderValue, request::Parts};
+
+use super::{
+    Fault, Method, authority,
+    fields::is_forbidden_in_http2,
+    framing::{self, Lengths},
+    size, target,
+};
+use crate::{config::Limits, error::ErrorKind};
+
+/// Checks a head until only one reading of it is left.
+///
+/// # Errors
+/// The first fault found.
+pub(crate) fn check(head: &Parts, limits: &Limits) -> Result<(), ErrorKind> {
+    let of_target = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let path = head.uri.path_and_query().map(|path| path.as_str().as_bytes());
+    size::target(path.map_or(0, <[u8]>::len) + of_target.map_or(0, <[u8]>::len), limits)?;
+    let mut fields = Fields::default();
+    for (name, value) in &head.headers {
+        fields.add(name.as_str().as_bytes(), value)?;
+    }
+    size::fields(head.headers.len(), fields.bytes, limits)?;
+    let method = head.method.as_str().as_bytes();
+    target::check_pseudo(method, of_target, path, is_extended_connect(head))?;
+    check_authority(of_target, fields.host)?;
+    framing::check_connect(Method::of(method), fields.lengths.framing(false)?)?;
+    Ok(())
+}
+
+/// Whether a CONNECT names the protocol that its tunnel carries (RFC 8441 §4); it has a path then.
+fn is_extended_connect(head: &Parts) -> bool {
+    head.extensions.get::<h2::ext::Protocol>().is_some()
+}
+
+/// What the fields say, gathered one by one.
+#[derive(Default)]
+struct Fields<'a> {
+    /// What they come to in HTTP/1: `name: value` and the line's end.
+    bytes: usize,
+    host: Option<&'a [u8]>,
+    lengths: Lengths,
+}
+
+impl<'a> Fields<'a> {
+    #[inline]
+    fn add(&mut self, name: &[u8], value: &'a HeaderValue) -> Result<(), Fault> {
+        let value = value.as_bytes();
+        self.bytes += name.len() + value.len() + 4;
+        if is_forbidden_in_http2(name, value) {
+            return Err(Fault("a field of the connection"));
+        }
+        match name {
+            b"host" if self.host.replace(value).is_some() => Err(Fault("more than one Host")),
+            // `h2` holds the first one against the body; whoever comes next may take another one.
+            b"content-length" => self.lengths.content_length(value),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `:authority` and `host` have to agree, and to be one (RFC 9113 §8.3.1).
+fn check_authority(of_target: Option<&[u8]>, host: Option<&[u8]>) -> Result<(), Fault> {
+    match (of_target, host) {
+        (Some(authority), Some(host)) if !authority::agree(host, authority) => {
+            Err(Fault("Host differs from the authority"))
+        }
+        (Some(authority), _) | (None, Some(authority)) => {
+            if authority.is_empty() {
+                return Err(Fault("an empty authority"));
+            }
+            authority::check(authority)
+        }
+        (None, None) => Err(Fault("no authority")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn checked(request: http::request::Builder) -> Result<(), ErrorKind> {
+        check(&request.body(()).unwrap().into_parts().0, &Limits::default())
+    }
+
+    #[test]
+    fn b5_a_head_with_two_authorities_or_none_or_two_lengths_is_malformed() {
+        let get = || Request::get("http://route:8080/");
+        assert_eq!(checked(get()), Ok(()));
+        assert_eq!(checked(get().header("te", "trailers").header("content-length", "3")), Ok(()));
+        assert_eq!(checked(get().header("host", "ROUTE:8080")), Ok(()));
+        assert_eq!(checked(Request::get("/").header("host", "route")), Ok(()));
+        for bad in [
+            get().header("host", "other"),
+            get().header("host", "route:8080").header("host", "route:8080"),
+            get().header("host", ""),
+            Request::get("http://a@route/"),
+            Request::get("/"),
+            Request::get("/").header("host", "a b"),
+            Request::get("/").header("host", "a@route"),
+            get().header("content-length", "3").header("content-length", "30"),
+            Request::get("/").header("host", ""),
+            Request::get("http://a:b/"),
+            get().header("content-length", "+3"),
+            get().header("content-length", " 3"),
+            get().header("transfer-encoding", "chunked"),
+            get().header("connection", "close"),
+            get().header("keep-alive", "timeout=5"),
+            get().header("proxy-connection", "close"),
+            get().header("upgrade", "websocket"),
+            get().header("te", "gzip"),
+        ] {
+            assert!(matches!(checked(bad), Err(ErrorKind::BadRequest(_))));
+        }
+    }
+
+    #[test]
+    fn a_target_is_a_path_or_an_asterisk_for_options_or_for_connect_an_authority() {
+        assert_eq!(checked(Request::options("*").header("host", "route")), Ok(()));
+        assert_eq!(checked(Request::connect("route:80")), Ok(()));
+        for bad in [
+            Request::get("*").header("host", "route"),
+            Request::options("http://route/").uri("*"),
+            Request::connect("route:"),
+            Request::connect("[::1]"),
+            Request::connect("route:80").header("content-length", "1"),
+        ] {
+            assert!(matches!(checked(bad), Err(ErrorKind::BadRequest(_))));
+        }
+    }
+
+    #[test]
+    fn b9_a_head_is_measured_as_http_1_would_write_it() {
+        let with = |count: usize, size: usize| {
+            let value = "v".repeat(size);
+            (0..count).fold(Request::get("http://r/"), |request, _| request.header("x", &value))
+        };
+        assert_eq!(checked(with(100, 1)), Ok(()));
+        assert_eq!(checked(with(101, 1)), Err(ErrorKind::HeadTooLarge));
+        assert_eq!(checked(with(1, 64 * 1024 - 5)), Ok(()));
+        assert_eq!(checked(with(1, 64 * 1024 - 4)), Err(ErrorKind::HeadTooLarge));
+        let target = |length: usize| Request::get(format!("http://r/{}", "a".repeat(length - 2)));
+        assert_eq!(checked(target(16 * 1024)), Ok(()));
+        assert_eq!(checked(target(16 * 1024 + 1)), Err(ErrorKind::TargetTooLong));
+    }
+}
