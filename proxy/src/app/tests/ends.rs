@@ -188,8 +188,11 @@ fn an_answer_that_the_drain_deadline_cuts_does_not_look_whole() {
     let (listener, address) = listener();
     let proxy = proxy(address, &["--drain-timeout", "300ms"]);
     let mut client = dial(&proxy);
-    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    client.write_all(request).unwrap();
     let mut server = accept(&listener);
+    // Without this the answer could come before the request: then it is none.
+    assert_eq!(read(&mut server, request.len()), request);
     let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf";
     passes(&mut server, &mut client, answer);
     proxy.drain();
