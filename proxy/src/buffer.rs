@@ -19,7 +19,7 @@ use tokio::{
 /// A head with its first body bytes nearly always fits; a body keeps the kernel's copy cheap.
 const SIZE: usize = 16 * 1024;
 /// Up to so many bytes are worth a copy to have the buffer back.
-const SMALL: usize = 4 * 1024;
+pub(crate) const SMALL: usize = 4 * 1024;
 /// Buffers that a worker keeps for the next burst; more are given back to the allocator.
 const MAX_KEPT: usize = 64;
 
@@ -39,6 +39,33 @@ impl Buffers {
         if storage.len() == SIZE && kept.len() < MAX_KEPT {
             kept.push(storage);
         }
+    }
+}
+
+/// Bytes being written into a buffer.
+#[derive(Debug)]
+pub(crate) struct Writer<'a> {
+    buffer: Buffer,
+    from: &'a Buffers,
+}
+
+impl<'a> Writer<'a> {
+    /// Nothing written yet.
+    #[inline]
+    pub(crate) fn new(from: &'a Buffers) -> Self {
+        Self { buffer: Buffer::default(), from }
+    }
+
+    /// Adds bytes.
+    #[inline]
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
+        self.buffer.extend(bytes, self.from);
+    }
+
+    /// What was written.
+    #[inline]
+    pub(crate) fn done(self) -> Buffer {
+        self.buffer
     }
 }
 
@@ -94,7 +121,15 @@ impl Buffer {
         }
     }
 
+    /// Lets all bytes go, and the storage.
+    #[inline]
+    pub(crate) fn clear(&mut self, to: &Buffers) {
+        self.start = self.end;
+        self.release(to);
+    }
+
     /// Adds bytes that were read elsewhere.
+    #[inline]
     pub(crate) fn extend(&mut self, bytes: &[u8], from: &Buffers) {
         self.make_room(bytes.len(), from);
         if let Some(room) = self.storage.get_mut(self.end..self.end + bytes.len()) {

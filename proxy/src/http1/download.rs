@@ -13,10 +13,8 @@ use super::{
     request::Request,
     response::Response,
 };
-#[cfg(any(test, fuzzing))]
-use crate::buffer::Buffers;
 use crate::{
-    buffer::Buffer,
+    buffer::{Buffer, Buffers},
     error::{ErrorKind, RequestError},
     validate::{Fault, Method},
 };
@@ -112,17 +110,17 @@ impl<'a> Download<'a> {
         request_is_done: bool,
     ) -> Poll<Result<Heard, RequestError>> {
         loop {
-            let written = self.flow.poll(cx, wires.client, wires.output);
+            let written = self.flow.poll(cx, wires.client, wires.output, wires.buffers);
             self.began |=
                 self.flow.began && matches!(self.state, State::Body(_) | State::Passing { tunnel: true });
             if let Err(error) = ready!(written) {
                 return Poll::Ready(Err(client_gone(error)));
             }
-            if let Some(heard) = self.passed_on(wires.output) {
+            if let Some(heard) = self.passed_on(wires.output, wires.buffers) {
                 return Poll::Ready(Ok(heard));
             }
             let bad = |Fault(rule)| RequestError::upstream(wires.side, ErrorKind::BadResponse(rule), None);
-            if self.take(wires.output.bytes(), request_is_done).map_err(bad)? {
+            if self.take(wires.output.bytes(), request_is_done, wires.buffers).map_err(bad)? {
                 continue;
             }
             match ready!(wires.output.poll_fill(cx, wires.upstream, wires.buffers)) {
@@ -148,8 +146,8 @@ impl<'a> Download<'a> {
 
     /// What was cleared has gone. Says whether that was all.
     #[inline]
-    fn passed_on(&mut self, output: &mut Buffer) -> Option<Heard> {
-        self.flow.consume(output);
+    fn passed_on(&mut self, output: &mut Buffer, buffers: &Buffers) -> Option<Heard> {
+        self.flow.consume(output, buffers);
         match &self.state {
             State::Passing { tunnel: true } => return Some(Heard::Tunnel),
             State::Passing { tunnel: false } => self.state = State::Head,
@@ -163,7 +161,7 @@ impl<'a> Download<'a> {
 
     /// Finds out what may go on of what was read. Says whether there is something.
     #[inline]
-    fn take(&mut self, bytes: &[u8], request_is_done: bool) -> Result<bool, Fault> {
+    fn take(&mut self, bytes: &[u8], request_is_done: bool, buffers: &Buffers) -> Result<bool, Fault> {
         if bytes.is_empty() {
             return Ok(false);
         }
@@ -180,7 +178,7 @@ impl<'a> Download<'a> {
                 };
                 self.searched = 0;
                 let (head, behind) = bytes.split_at_checked(length).unwrap_or_default();
-                self.head(head, behind, request_is_done)?;
+                self.head(head, behind, request_is_done, buffers)?;
             }
             State::Passing { .. } => {}
         }
@@ -188,7 +186,13 @@ impl<'a> Download<'a> {
     }
 
     #[inline]
-    fn head(&mut self, head: &[u8], behind: &[u8], request_is_done: bool) -> Result<(), Fault> {
+    fn head(
+        &mut self,
+        head: &[u8],
+        behind: &[u8],
+        request_is_done: bool,
+        buffers: &Buffers,
+    ) -> Result<(), Fault> {
         let response = Response::parse(head, self.max_headers)?;
         if response.is_interim() {
             self.interim(head.len());
@@ -197,7 +201,7 @@ impl<'a> Download<'a> {
         self.status = response.status;
         let tunnel = self.is_tunnel(&response, request_is_done)?;
         let close = self.close && !response.close && !tunnel;
-        let edited = edit::response(head, response.has_hop_fields, close, self.proxy_status);
+        let edited = edit::response(head, response.has_hop_fields, close, self.proxy_status, buffers);
         self.flow = Outflow::head(head.len(), edited);
         if tunnel {
             self.state = State::Passing { tunnel };
@@ -252,12 +256,13 @@ impl Download<'_> {
         output: &mut Buffer,
         on: &mut Vec<u8>,
     ) -> Result<Option<Heard>, Fault> {
-        output.extend(bytes, &Buffers::default());
-        while self.take(output.bytes(), true)? {
-            on.extend_from_slice(&self.flow.edited);
+        let buffers = Buffers::default();
+        output.extend(bytes, &buffers);
+        while self.take(output.bytes(), true, &buffers)? {
+            on.extend_from_slice(self.flow.edited.bytes());
             on.extend_from_slice(output.bytes().get(self.flow.sent..self.flow.cleared).unwrap_or_default());
             self.flow.sent = self.flow.cleared;
-            if let Some(heard) = self.passed_on(output) {
+            if let Some(heard) = self.passed_on(output, &buffers) {
                 return Ok(Some(heard));
             }
         }

@@ -6,6 +6,7 @@ use httparse::EMPTY_HEADER;
 
 use super::{head::Line, request::Request};
 use crate::{
+    buffer::{Buffer, Buffers, Writer},
     forward::DecidedField,
     validate::{
         fields::{is_h2c, is_kept_option, is_upgrade, members},
@@ -21,21 +22,22 @@ pub(super) fn request(
     bytes: &[u8],
     explicit: bool,
     decided: &DecidedField,
-) -> Option<Vec<u8>> {
+    buffers: &Buffers,
+) -> Option<Buffer> {
     let for_origin = explicit && request.form == Form::Absolute;
     let plain = !request.has_hop_fields && !request.host_differs && !explicit;
     match decided {
         DecidedField::Keep if plain => return None,
-        DecidedField::Add(value) if plain => return Some(with_field(bytes, DECIDED_FIELD, value)),
+        DecidedField::Add(value) if plain => return Some(with_field(bytes, DECIDED_FIELD, value, buffers)),
         DecidedField::Keep | DecidedField::Add(_) | DecidedField::Remove => {}
     }
-    let mut out = Vec::with_capacity(bytes.len() + 128);
+    let mut out = Writer::new(buffers);
     let first_field = request.lines.first().map_or(bytes.len().saturating_sub(2), |line| line.name.start());
     let start_line = bytes.get(..first_field).unwrap_or_default();
     if for_origin {
         origin_line(&mut out, request, bytes)
     } else {
-        out.extend_from_slice(start_line)
+        out.put(start_line)
     }
     let authority = request.authority.map(|authority| authority.of_head(bytes)).unwrap_or_default();
     let replaces_host = request.host_differs || for_origin;
@@ -61,14 +63,14 @@ pub(super) fn request(
         } else if is("upgrade") {
             listed(&mut out, name, value, |protocol| !is_h2c(protocol));
         } else {
-            out.extend_from_slice(whole_line(&request.lines, at, *line, bytes));
+            out.put(whole_line(&request.lines, at, *line, bytes));
         }
     }
     if let DecidedField::Add(value) = decided {
         field(&mut out, DECIDED_FIELD.as_bytes(), value);
     }
-    out.extend_from_slice(b"\r\n");
-    Some(out)
+    out.put(b"\r\n");
+    Some(out.done())
 }
 
 /// The head of an answer as it goes on; none where nothing changes.
@@ -78,40 +80,42 @@ pub(super) fn response(
     has_hop_fields: bool,
     close: bool,
     proxy_status: Option<&str>,
-) -> Option<Vec<u8>> {
+    buffers: &Buffers,
+) -> Option<Buffer> {
     if !has_hop_fields && !close && proxy_status.is_none() {
         return None;
     }
     if let (Some(member), false) = (proxy_status, has_hop_fields || close) {
-        return Some(with_field(bytes, PROXY_STATUS, member.as_bytes()));
+        return Some(with_field(bytes, PROXY_STATUS, member.as_bytes(), buffers));
     }
-    let mut out = Vec::with_capacity(bytes.len() + 160);
+    let mut out = Writer::new(buffers);
     without_hop_fields(&mut out, bytes, close);
     if let Some(member) = proxy_status {
         field(&mut out, PROXY_STATUS.as_bytes(), member.as_bytes());
     }
-    out.extend_from_slice(b"\r\n");
-    Some(out)
+    out.put(b"\r\n");
+    Some(out.done())
 }
 
 /// A head as it is, and one more field at its end: what becomes of nearly every keyed one.
-fn with_field(head: &[u8], name: &str, value: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(head.len() + name.len() + value.len() + 4);
-    out.extend_from_slice(head.get(..head.len().saturating_sub(2)).unwrap_or_default());
+#[inline]
+fn with_field(head: &[u8], name: &str, value: &[u8], buffers: &Buffers) -> Buffer {
+    let mut out = Writer::new(buffers);
+    out.put(head.get(..head.len().saturating_sub(2)).unwrap_or_default());
     field(&mut out, name.as_bytes(), value);
-    out.extend_from_slice(b"\r\n");
-    out
+    out.put(b"\r\n");
+    out.done()
 }
 
 /// Copies the head of an answer up to its empty line; with `close`, `Connection` says that and no more.
 #[cold]
-fn without_hop_fields(out: &mut Vec<u8>, bytes: &[u8], close: bool) {
+fn without_hop_fields(out: &mut Writer<'_>, bytes: &[u8], close: bool) {
     let mut parsed = vec![EMPTY_HEADER; bytes.len() / 4];
     let mut answer = httparse::Response::new(&mut parsed);
     // The head was parsed before; a second time it cannot fail.
     let _ = answer.parse(bytes);
     let end_of_line = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    out.extend_from_slice(bytes.get(..end_of_line).unwrap_or_default());
+    out.put(bytes.get(..end_of_line).unwrap_or_default());
     let all = || answer.headers.iter().map(|field| (field.name.as_bytes(), field.value));
     let named = named_by_connection(all());
     for (name, value) in all() {
@@ -130,19 +134,19 @@ fn without_hop_fields(out: &mut Vec<u8>, bytes: &[u8], close: bool) {
     }
 }
 
-fn origin_line(out: &mut Vec<u8>, request: &Request, bytes: &[u8]) {
+fn origin_line(out: &mut Writer<'_>, request: &Request, bytes: &[u8]) {
     let path = request.path.of_head(bytes);
-    out.extend_from_slice(request.method_text.of_head(bytes));
-    out.push(b' ');
+    out.put(request.method_text.of_head(bytes));
+    out.put(b" ");
     if !path.starts_with(b"/") {
-        out.extend_from_slice(if path.is_empty() && request.method_text.of_head(bytes) == b"OPTIONS" {
+        out.put(if path.is_empty() && request.method_text.of_head(bytes) == b"OPTIONS" {
             b"*"
         } else {
             b"/"
         });
     }
-    out.extend_from_slice(path);
-    out.extend_from_slice(if request.is_1_0 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
+    out.put(path);
+    out.put(if request.is_1_0 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
 }
 
 fn fields<'a>(request: &'a Request, bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
@@ -156,16 +160,16 @@ fn named_by_connection<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -
 }
 
 /// A list field with the members that `keep` keeps; none at all where it keeps none.
-fn listed(out: &mut Vec<u8>, name: &[u8], value: &[u8], keep: impl Fn(&[u8]) -> bool) {
+fn listed(out: &mut Writer<'_>, name: &[u8], value: &[u8], keep: impl Fn(&[u8]) -> bool) {
     let kept: Vec<_> = members(value).filter(|member| keep(member)).collect();
     if !kept.is_empty() {
         field(out, name, &kept.join(&b", "[..]));
     }
 }
 
-fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+fn field(out: &mut Writer<'_>, name: &[u8], value: &[u8]) {
     for part in [name, b": ", value, b"\r\n"] {
-        out.extend_from_slice(part);
+        out.put(part);
     }
 }
 

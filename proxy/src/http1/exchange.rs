@@ -100,47 +100,33 @@ impl<'a> Http1Exchange<'a> {
         Ok((dialled.map_err(|error| dial::failed(Side::Baseline, error))?, true))
     }
 
-    /// One try on one connection.
-    async fn relay<'b>(
-        &mut self,
-        upstream: &mut Upstream,
-        attempt: &'b Attempt,
-        side: Side,
-    ) -> Result<(Heard, Relay<'b>, Buffer), (RequestError, Option<Relay<'b>>)> {
-        let Session { client, socket, input, explicit, .. } = &mut *self.session;
+    /// Begins one try: nothing is sent yet.
+    #[inline]
+    fn begin<'b>(&self, attempt: &'b Attempt) -> Result<Relay<'b>, RequestError> {
+        let Session { client, input, explicit, .. } = &*self.session;
         let worker = &*client.worker;
         let shared = &worker.shared;
         let head = input.bytes().get(..self.request.length).unwrap_or_default();
-        let edited = edit::request(&self.request, head, *explicit, &attempt.decided);
+        let edited = edit::request(&self.request, head, *explicit, &attempt.decided, &worker.buffers);
         let close = shared.drain.draining();
         let down =
             Download::new(&self.request, &shared.config.limits, close, attempt.proxy_status.as_deref());
-        let relay = Relay::new(&self.request, edited, input, down);
-        let mut relay = relay.map_err(|Fault(rule)| (RequestError::bad_request(rule), None))?;
-        let mut output = Buffer::default();
-        let mut wires = Wires {
-            client: socket,
-            input,
-            upstream: &mut upstream.socket,
-            output: &mut output,
-            buffers: &worker.buffers,
-            side,
-        };
-        match poll_fn(|cx| relay.poll(cx, &mut wires)).await {
-            Ok(heard) => Ok((heard, relay, output)),
-            Err(error) => {
-                output.consume(usize::MAX / 2);
-                output.release(&worker.buffers);
-                Err((error, Some(relay)))
-            }
-        }
+        Relay::new(&self.request, edited, input, down).map_err(|Fault(rule)| RequestError::bad_request(rule))
+    }
+
+    /// What one try moves bytes between.
+    #[inline]
+    fn wires<'b>(&'b mut self, upstream: &'b mut Upstream, output: &'b mut Buffer, side: Side) -> Wires<'b> {
+        let Session { client, socket, input, .. } = &mut *self.session;
+        let (buffers, upstream) = (&client.worker.buffers, &mut upstream.socket);
+        Wires { client: socket, input, upstream, output, buffers, side }
     }
 
     /// The answer has ended: what becomes of both connections.
     #[inline]
-    fn settle(&mut self, heard: Heard, mut relay: Relay<'_>, mut output: Buffer, upstream: Upstream) {
+    fn settle(&mut self, heard: Heard, relay: &mut Relay<'_>, output: &mut Buffer, upstream: Upstream) {
         let session = &mut *self.session;
-        relay.release_request(&mut session.input);
+        relay.release_request(&mut session.input, &session.client.worker.buffers);
         session.upstreams.note_answer(&upstream.whither);
         // What came behind a CONNECT that was not granted was meant for the tunnel: it is no request.
         let (refused_tunnel, early) = (self.request.method == Method::Connect, !session.input.is_empty());
@@ -159,8 +145,7 @@ impl<'a> Http1Exchange<'a> {
                 session.fate = Fate::Tunnel(Box::new((upstream.socket, from_server, what)));
             }
         }
-        output.consume(usize::MAX / 2);
-        output.release(&session.client.worker.buffers);
+        output.clear(&session.client.worker.buffers);
     }
 
     /// The exchange broke off: its upstream's connection ends, as a reset where the request was not whole.
@@ -209,37 +194,42 @@ impl Exchange for Http1Exchange<'_> {
         if let Target::Sandbox { protocol: EndpointProtocol::Http2, endpoint } = attempt.target {
             return Box::pin(self.send_over_http2(endpoint, attempt, record)).await;
         }
-        let mut whither = self.whither(context, attempt.target);
+        let whither = self.whither(context, attempt.target);
         let mut upstream = match self.session.upstreams.take(&whither) {
             Some(upstream) => upstream,
             None => Box::pin(self.dial(whither)).await?,
         };
         loop {
-            match self.relay(&mut upstream, attempt, side).await {
-                Ok((heard, relay, output)) => {
-                    record.status(relay.down.status);
-                    self.settle(heard, relay, output, upstream);
-                    return Ok(());
-                }
-                Err((error, Some(relay)))
-                    if !upstream.fresh
-                        && relay.may_retry(&error, context.idempotent, self.request.upgrade) =>
-                {
-                    self.session.client.worker.shared.telemetry.retried(side.into());
-                    whither = upstream.whither;
-                    upstream = match Box::pin(self.dial(whither)).await {
-                        Ok(upstream) => upstream,
-                        // Something of it was sent: neither another endpoint nor the baseline may answer.
-                        Err(_) if relay.is_begun() => return Err(error),
-                        Err(again) => return Err(again),
-                    };
-                }
-                Err((error, relay)) => {
-                    record.status(relay.as_ref().map_or(0, |relay| relay.down.status));
-                    self.break_off(&error, relay.as_ref(), upstream);
+            let mut relay = match self.begin(attempt) {
+                Ok(relay) => relay,
+                Err(error) => {
+                    self.break_off(&error, None, upstream);
                     return Err(error);
                 }
+            };
+            let mut output = Buffer::default();
+            let moved = poll_fn(|cx| relay.poll(cx, &mut self.wires(&mut upstream, &mut output, side)));
+            let error = match moved.await {
+                Ok(heard) => {
+                    record.status(relay.down.status);
+                    self.settle(heard, &mut relay, &mut output, upstream);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            output.clear(&self.session.client.worker.buffers);
+            if upstream.fresh || !relay.may_retry(&error, context.idempotent, self.request.upgrade) {
+                record.status(relay.down.status);
+                self.break_off(&error, Some(&relay), upstream);
+                return Err(error);
             }
+            self.session.client.worker.shared.telemetry.retried(side.into());
+            upstream = match Box::pin(self.dial(upstream.whither)).await {
+                Ok(upstream) => upstream,
+                // Something of it was sent: neither another endpoint nor the baseline may answer.
+                Err(_) if relay.is_begun() => return Err(error),
+                Err(again) => return Err(again),
+            };
         }
     }
 

@@ -19,7 +19,7 @@ use super::{
     request::Request,
 };
 use crate::{
-    buffer::Buffer,
+    buffer::{Buffer, Buffers},
     config::Limits,
     context::Head as _,
     forward::DecidedField,
@@ -95,8 +95,8 @@ fn relay_request(bytes: &[u8], step: usize) -> Option<Taken> {
     };
     let head = bytes.get(..length)?;
     let request = Request::parse(head, &Limits::default(), &Carriers::default(), Vec::new()).ok()?;
-    let edited = edit::request(&request, head, false, &DecidedField::Keep);
-    let mut on = edited.unwrap_or_else(|| head.to_vec());
+    let edited = edit::request(&request, head, false, &DecidedField::Keep, &Buffers::default());
+    let mut on = edited.map_or_else(|| head.to_vec(), |edited| edited.bytes().to_vec());
     let (mut body, mut taken) = (Body::new(request.framing), 0);
     for piece in bytes.get(length..)?.chunks(step.min(bytes.len())) {
         taken += if body.is_done() { 0 } else { body.scan(piece).ok()? };

@@ -19,7 +19,7 @@ use super::{
     request::Request,
 };
 use crate::{
-    buffer::{Buffer, Buffers},
+    buffer::{Buffer, Buffers, SMALL},
     error::{ErrorKind, RequestError, Side},
     validate::Fault,
 };
@@ -28,8 +28,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Outflow {
     /// Takes the place of the buffer's first bytes.
-    pub(super) edited: Vec<u8>,
-    edited_sent: usize,
+    pub(super) edited: Buffer,
     /// Bytes at the buffer's front that may go.
     pub(super) cleared: usize,
     /// How many of them have gone, or were replaced.
@@ -41,9 +40,9 @@ pub(super) struct Outflow {
 impl Outflow {
     /// A head of `length` bytes, as it is or re-emitted.
     #[inline]
-    pub(super) fn head(length: usize, edited: Option<Vec<u8>>) -> Self {
+    pub(super) fn head(length: usize, edited: Option<Buffer>) -> Self {
         let sent = if edited.is_some() { length } else { 0 };
-        Self { edited: edited.unwrap_or_default(), edited_sent: 0, cleared: length, sent, began: false }
+        Self { edited: edited.unwrap_or_default(), cleared: length, sent, began: false }
     }
 
     /// Writes until all that may go has gone.
@@ -53,37 +52,60 @@ impl Outflow {
         cx: &mut Context<'_>,
         to: &mut TcpStream,
         from: &Buffer,
+        buffers: &Buffers,
     ) -> Poll<io::Result<()>> {
         loop {
-            let head = self.edited.get(self.edited_sent..).unwrap_or_default();
             let rest = from.bytes().get(self.sent..self.cleared).unwrap_or_default();
-            let mut socket = Pin::new(&mut *to);
-            let count = match (head.is_empty(), rest.is_empty()) {
-                (true, true) => return Poll::Ready(Ok(())),
-                (true, false) => ready!(socket.as_mut().poll_write(cx, rest))?,
-                (false, true) => ready!(socket.as_mut().poll_write(cx, head))?,
-                (false, false) => {
-                    let both = [io::IoSlice::new(head), io::IoSlice::new(rest)];
-                    ready!(socket.as_mut().poll_write_vectored(cx, &both))?
-                }
+            let Poll::Ready(written) = self.poll_write(cx, to, rest, buffers) else {
+                self.edited.compact(buffers);
+                return Poll::Pending;
             };
-            if count == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
+            let count = match written? {
+                None => return Poll::Ready(Ok(())),
+                Some(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Some(count) => count,
+            };
             self.began = true;
-            let of_head = count.min(head.len());
-            self.edited_sent += of_head;
+            let of_head = count.min(self.edited.len());
+            self.edited.consume(of_head);
+            self.edited.release(buffers);
             self.sent += count - of_head;
         }
     }
 
+    /// Writes once; none where there is nothing to write.
+    #[inline]
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut TcpStream,
+        rest: &[u8],
+        buffers: &Buffers,
+    ) -> Poll<io::Result<Option<usize>>> {
+        let mut socket = Pin::new(to);
+        let written = match (self.edited.is_empty(), rest.len()) {
+            (true, 0) => return Poll::Ready(Ok(None)),
+            (true, _) => socket.as_mut().poll_write(cx, rest),
+            // One piece costs the kernel less than two, and little costs less to copy.
+            (false, ..=SMALL) => {
+                self.edited.extend(rest, buffers);
+                self.sent += rest.len();
+                socket.as_mut().poll_write(cx, self.edited.bytes())
+            }
+            (false, _) => {
+                let both = [io::IoSlice::new(self.edited.bytes()), io::IoSlice::new(rest)];
+                socket.as_mut().poll_write_vectored(cx, &both)
+            }
+        };
+        written.map_ok(Some)
+    }
+
     /// Forgets what has gone; the buffer lets go of it too.
     #[inline]
-    pub(super) fn consume(&mut self, from: &mut Buffer) {
+    pub(super) fn consume(&mut self, from: &mut Buffer, buffers: &Buffers) {
         from.consume(self.sent);
         (self.sent, self.cleared) = (0, 0);
-        self.edited = Vec::new();
-        self.edited_sent = 0;
+        self.edited.clear(buffers);
     }
 }
 
@@ -132,7 +154,7 @@ impl<'a> Relay<'a> {
     #[inline]
     pub(super) fn new(
         request: &Request,
-        edited: Option<Vec<u8>>,
+        edited: Option<Buffer>,
         input: &Buffer,
         down: Download<'a>,
     ) -> Result<Self, Fault> {
@@ -171,7 +193,7 @@ impl<'a> Relay<'a> {
     #[inline]
     fn poll_up(&mut self, cx: &mut Context<'_>, wires: &mut Wires<'_>) -> Poll<Result<Upward, RequestError>> {
         loop {
-            if let Err(error) = ready!(self.flow.poll(cx, wires.upstream, wires.input)) {
+            if let Err(error) = ready!(self.flow.poll(cx, wires.upstream, wires.input, wires.buffers)) {
                 self.down.note_broken(&error);
                 return Poll::Ready(Ok(Upward::Broken));
             }
@@ -179,7 +201,7 @@ impl<'a> Relay<'a> {
                 return Poll::Ready(Ok(Upward::Done));
             }
             self.whole = false;
-            self.flow.consume(wires.input);
+            self.flow.consume(wires.input, wires.buffers);
             match ready!(wires.input.poll_fill(cx, wires.client, wires.buffers)) {
                 Ok(0) => {
                     self.client_ended = true;
@@ -199,7 +221,7 @@ impl<'a> Relay<'a> {
     /// While the answer is awaited the client may end, which its upstream is told; or send the next request, which waits.
     fn watch_client(&mut self, cx: &mut Context<'_>, wires: &mut Wires<'_>) -> Result<(), RequestError> {
         if self.whole && self.down.heard() {
-            self.release_request(wires.input);
+            self.release_request(wires.input, wires.buffers);
             wires.input.release(wires.buffers);
         }
         wires.input.compact(wires.buffers);
@@ -223,10 +245,10 @@ impl<'a> Relay<'a> {
 
     /// Lets the input go of this request; what is behind it stays.
     #[inline]
-    pub(super) fn release_request(&mut self, input: &mut Buffer) {
+    pub(super) fn release_request(&mut self, input: &mut Buffer, buffers: &Buffers) {
         self.whole = false;
         self.flow.sent = self.flow.cleared;
-        self.flow.consume(input);
+        self.flow.consume(input, buffers);
     }
 
     /// Whether both connections stand as they did before.
