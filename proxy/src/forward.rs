@@ -7,7 +7,6 @@ use std::{net::SocketAddr, rc::Rc};
 
 use bellhop_api::watch::EndpointProtocol;
 use bellhop_route::{Decision, Reason, Route, Verdict};
-use smallvec::SmallVec;
 
 use crate::{
     connection::{Arrival, Client},
@@ -88,7 +87,7 @@ pub(crate) struct Attempts<'a> {
     choices: &'a Choices,
     context: &'a RequestContext,
     decision: &'a Decision,
-    tried: SmallVec<[SocketAddr; MAX_ENDPOINTS]>,
+    tried: Vec<SocketAddr>,
     fell_back: bool,
 }
 
@@ -101,7 +100,7 @@ impl<'a> Attempts<'a> {
         context: &'a RequestContext,
         decision: &'a Decision,
     ) -> Self {
-        Self { client, choices, context, decision, tried: SmallVec::new(), fell_back: false }
+        Self { client, choices, context, decision, tried: Vec::new(), fell_back: false }
     }
 
     /// The attempt to make now.

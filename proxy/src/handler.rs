@@ -33,21 +33,26 @@ pub(crate) trait Exchange {
     async fn answer(&mut self, record: &mut RequestRecord, answer: Answer);
 }
 
+/// Apart from the steps that wait, so that the head it borrows is let go of before them.
+#[inline]
+fn read(client: &Client, exchange: &impl Exchange) -> Result<RequestContext, RequestError> {
+    context::read(client, &exchange.head())
+}
+
 /// Takes one request through its steps.
 #[inline]
 pub(crate) async fn handle<X: Exchange>(
     client: &Client,
     choices: &Choices,
-    mut record: RequestRecord,
+    record: &mut RequestRecord,
     exchange: &mut X,
 ) {
-    let context = context::read(client, &exchange.head());
-    let context = match context {
+    let context = match read(client, exchange) {
         Ok(context) => context,
         Err(error) => {
             let answer = respond::answer(client, false, None, &error);
             record.refused(error.kind.reason());
-            return exchange.answer(&mut record, answer).await;
+            return exchange.answer(record, answer).await;
         }
     };
     let decision = decide::decide(client, &context);
@@ -59,8 +64,8 @@ pub(crate) async fn handle<X: Exchange>(
             Ok(attempt) => attempt,
             Err(error) => break Err(error),
         };
-        attempt.note(&mut record);
-        match exchange.send(&context, &attempt, &mut record).await {
+        attempt.note(record);
+        match exchange.send(&context, &attempt, record).await {
             Err(error) if attempts.continue_after(attempt.target, &error) => {}
             outcome => break outcome,
         }
@@ -68,6 +73,6 @@ pub(crate) async fn handle<X: Exchange>(
     if let Err(error) = outcome {
         let answer = respond::answer(client, context.grpc, Some(&decision), &error);
         record.refused(error.kind.reason());
-        exchange.answer(&mut record, answer).await;
+        exchange.answer(record, answer).await;
     }
 }

@@ -64,12 +64,20 @@ pub(crate) fn serve(client: Rc<Client>, from: Detected) -> impl Future<Output = 
     }
 }
 
-/// One request, from its head to the end of its answer.
-async fn relay_one(client: &Client, session: &mut Session, request: Request) {
+/// One request, from its head to the end of its answer. What an `async fn` takes it keeps twice; this is boxed for each
+/// request, and kept as long as its answer is awaited.
+fn relay_one<'a>(
+    client: &'a Client,
+    session: &'a mut Session,
+    request: Request,
+) -> impl Future<Output = ()> + 'a {
     let choices = Rc::clone(&session.choices);
+    let mut record = record(client);
     let mut exchange = Http1Exchange::new(session, request);
-    handler::handle(client, &choices, record(client), &mut exchange).await;
-    exchange.finish();
+    async move {
+        handler::handle(client, &choices, &mut record, &mut exchange).await;
+        exchange.finish();
+    }
 }
 
 fn record(client: &Client) -> RequestRecord {

@@ -40,6 +40,8 @@ pub(super) struct Http1Exchange<'a> {
     /// Whether the answer has begun.
     pub(super) began: bool,
     pub(super) client_is_gone: bool,
+    /// Whether the memory of the request's fields was given back.
+    lines_are_lent: bool,
     /// Whether it came to its end, good or bad.
     finished: bool,
 }
@@ -48,15 +50,25 @@ impl<'a> Http1Exchange<'a> {
     /// A request whose head stands at the front of the session's input.
     #[inline]
     pub(super) fn new(session: &'a mut Session, request: Request) -> Self {
-        Self { session, request, untouched: true, began: false, client_is_gone: false, finished: false }
+        Self {
+            session,
+            request,
+            untouched: true,
+            began: false,
+            client_is_gone: false,
+            lines_are_lent: false,
+            finished: false,
+        }
     }
 
     /// Gives back what the exchange had borrowed.
     #[inline]
-    pub(super) fn finish(mut self) {
+    pub(super) fn finish(&mut self) {
         self.finished = true;
         let worker = &self.session.client.worker;
-        worker.lines.give_back(std::mem::take(&mut self.request.lines));
+        if !self.lines_are_lent {
+            worker.lines.give_back(std::mem::take(&mut self.request.lines));
+        }
         self.session.input.release(&worker.buffers);
     }
 
@@ -102,16 +114,34 @@ impl<'a> Http1Exchange<'a> {
 
     /// Begins one try: nothing is sent yet.
     #[inline]
-    fn begin<'b>(&self, attempt: &'b Attempt) -> Result<Relay<'b>, RequestError> {
+    fn begin<'b>(&mut self, attempt: &'b Attempt) -> Result<Relay<'b>, RequestError> {
+        if self.lines_are_lent {
+            self.read_lines_again();
+        }
         let Session { client, input, explicit, .. } = &*self.session;
         let worker = &*client.worker;
         let shared = &worker.shared;
         let head = input.bytes().get(..self.request.length).unwrap_or_default();
         let edited = edit::request(&self.request, head, *explicit, &attempt.decided, &worker.buffers);
+        // While the answer is awaited nobody looks at them; other requests do at theirs.
+        self.lines_are_lent = true;
+        worker.lines.give_back(std::mem::take(&mut self.request.lines));
         let close = shared.drain.draining();
         let down =
             Download::new(&self.request, &shared.config.limits, close, attempt.proxy_status.as_deref());
         Relay::new(&self.request, edited, input, down).map_err(|Fault(rule)| RequestError::bad_request(rule))
+    }
+
+    /// For another try. What was read once reads the same again.
+    #[cold]
+    fn read_lines_again(&mut self) {
+        let Session { client, input, .. } = &*self.session;
+        let worker = &*client.worker;
+        let head = input.bytes().get(..self.request.length).unwrap_or_default();
+        let (limits, carriers) = (&worker.shared.config.limits, &worker.shared.carriers);
+        if let Ok(again) = Request::parse(head, limits, carriers, worker.lines.take()) {
+            self.request = again;
+        }
     }
 
     /// What one try moves bytes between.
@@ -195,9 +225,10 @@ impl Exchange for Http1Exchange<'_> {
             return Box::pin(self.send_over_http2(endpoint, attempt, record)).await;
         }
         let whither = self.whither(context, attempt.target);
-        let mut upstream = match self.session.upstreams.take(&whither) {
-            Some(upstream) => upstream,
-            None => Box::pin(self.dial(whither)).await?,
+        let mut upstream = if let Some(upstream) = self.session.upstreams.take(&whither) {
+            upstream
+        } else {
+            Box::pin(self.dial(whither)).await?
         };
         loop {
             let mut relay = match self.begin(attempt) {

@@ -29,31 +29,39 @@ use crate::{
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// Serves one request, from its head to the end of its answer.
-pub(crate) async fn serve(engine: Rc<Engine>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-    let _busy = engine.busy();
+///
+/// What an `async fn` takes it keeps twice; this is kept for each stream.
+pub(crate) fn serve(
+    engine: Rc<Engine>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) -> impl Future<Output = ()> {
+    let busy = engine.busy();
     let (head, body) = request.into_parts();
     let mut record = begin_record(&engine, &head);
-    let checked = validate::http2::check(&head, &engine.client.worker.shared.config.limits);
     let incoming = Incoming::new(body, respond);
-    let mut stream = Stream { engine: &engine, head, incoming, over: false };
-    let kind = match checked {
-        Ok(())
-            if stream.head.method == Method::CONNECT
-                && matches!(engine.client.arrival, Arrival::Explicit) =>
-        {
-            ErrorKind::BadRequest("CONNECT to this proxy is served over HTTP/1")
+    let mut stream = Stream { engine: Rc::clone(&engine), head, incoming, over: false };
+    async move {
+        let _busy = busy;
+        match stream.refusal() {
+            None => handler::handle(&engine.client, &engine.choices, &mut record, &mut stream).await,
+            Some(Refusal::Reset) => {
+                record.refused(Reason::BadRequest);
+                stream.incoming.reset(h2::Reason::PROTOCOL_ERROR);
+            }
+            Some(Refusal::Answer(kind)) => {
+                record.refused(kind.reason());
+                let answer = respond::answer(&engine.client, false, None, &RequestError::client(kind));
+                stream.answer(&mut record, answer).await;
+            }
         }
-        Ok(()) => return handler::handle(&engine.client, &engine.choices, record, &mut stream).await,
-        // A malformed message is a stream error (RFC 9113 §8.1.1).
-        Err(ErrorKind::BadRequest(_)) => {
-            record.refused(Reason::BadRequest);
-            return stream.incoming.reset(h2::Reason::PROTOCOL_ERROR);
-        }
-        Err(kind) => kind,
-    };
-    record.refused(kind.reason());
-    let answer = respond::answer(&engine.client, false, None, &RequestError::client(kind));
-    stream.answer(&mut record, answer).await;
+    }
+}
+
+/// What becomes of a request that is not let in.
+enum Refusal {
+    Reset,
+    Answer(ErrorKind),
 }
 
 fn begin_record(engine: &Engine, head: &Parts) -> RequestRecord {
@@ -64,15 +72,31 @@ fn begin_record(engine: &Engine, head: &Parts) -> RequestRecord {
 }
 
 /// A request and where its answer goes.
-struct Stream<'a> {
-    engine: &'a Rc<Engine>,
+struct Stream {
+    engine: Rc<Engine>,
     head: Parts,
     incoming: Incoming,
     /// An answer or a reset went to the client, or the client is gone.
     over: bool,
 }
 
-impl Exchange for Stream<'_> {
+impl Stream {
+    fn refusal(&self) -> Option<Refusal> {
+        let client = &self.engine.client;
+        match validate::http2::check(&self.head, &client.worker.shared.config.limits) {
+            Ok(()) if self.head.method == Method::CONNECT && matches!(client.arrival, Arrival::Explicit) => {
+                let why = "CONNECT to this proxy is served over HTTP/1";
+                Some(Refusal::Answer(ErrorKind::BadRequest(why)))
+            }
+            Ok(()) => None,
+            // A malformed message is a stream error (RFC 9113 §8.1.1).
+            Err(ErrorKind::BadRequest(_)) => Some(Refusal::Reset),
+            Err(kind) => Some(Refusal::Answer(kind)),
+        }
+    }
+}
+
+impl Exchange for Stream {
     fn head(&self) -> impl Head + '_ {
         View(&self.head)
     }
@@ -99,12 +123,12 @@ impl Exchange for Stream<'_> {
         let done = match attempt.target {
             Target::Sandbox { endpoint, protocol: EndpointProtocol::Http1 } => {
                 // Boxed: rare, and larger than all the rest.
-                let run = to_http1::run(self.engine, endpoint, message, &mut self.incoming, on_head);
+                let run = to_http1::run(&self.engine, endpoint, message, &mut self.incoming, on_head);
                 Box::pin(run).await?
             }
             target => {
                 let whither = whither(context, target);
-                attempt::run(self.engine, &whither, message, &mut self.incoming, on_head).await?
+                attempt::run(&self.engine, &whither, message, &mut self.incoming, on_head).await?
             }
         };
         self.over = true;
@@ -176,10 +200,6 @@ impl HeadView for View<'_> {
 
     fn query(&self) -> Option<&[u8]> {
         self.0.uri.query().map(str::as_bytes)
-    }
-
-    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.0.headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
     }
 }
 
