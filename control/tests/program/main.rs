@@ -12,6 +12,7 @@ mod backups;
 mod disk;
 mod harness;
 mod kills;
+mod openapi;
 
 use std::process::Command;
 
