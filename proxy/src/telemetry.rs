@@ -31,7 +31,7 @@ use self::{
 };
 pub(crate) use self::{
     account::Account,
-    counters::{Open, WorkerTelemetry},
+    counters::{Open, Traffic, WorkerTelemetry},
     housekeeping::Housekeeping,
     labels::{Dial, Listener, Protocol, Side, Tunnel},
     record::RequestRecord,

@@ -32,6 +32,7 @@ impl Session {
         if self.socket.write_all(ESTABLISHED).await.is_err() {
             return;
         }
+        self.client.worker.telemetry.counters().http1.received.add(ESTABLISHED.len() as u64);
         record.status(200);
         drop(record);
         self.input.consume(request.length);

@@ -110,7 +110,9 @@ impl<'a> Download<'a> {
         request_is_done: bool,
     ) -> Poll<Result<Heard, RequestError>> {
         loop {
+            let before = self.flow.carried;
             let written = self.flow.poll(cx, wires.client, wires.output, wires.buffers);
+            wires.traffic.received.add(self.flow.carried - before);
             self.began |=
                 self.flow.began && matches!(self.state, State::Body(_) | State::Passing { tunnel: true });
             if let Err(error) = ready!(written) {

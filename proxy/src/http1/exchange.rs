@@ -149,7 +149,8 @@ impl<'a> Http1Exchange<'a> {
     fn wires<'b>(&'b mut self, upstream: &'b mut Upstream, output: &'b mut Buffer, side: Side) -> Wires<'b> {
         let Session { client, socket, input, .. } = &mut *self.session;
         let (buffers, upstream) = (&client.worker.buffers, &mut upstream.socket);
-        Wires { client: socket, input, upstream, output, buffers, side }
+        let traffic = &client.worker.telemetry.counters().http1;
+        Wires { client: socket, input, upstream, output, buffers, side, traffic }
     }
 
     /// The answer has ended: what becomes of both connections.

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     buffer::{Buffer, Buffers, SMALL},
     error::{ErrorKind, RequestError, Side},
+    telemetry::Traffic,
     validate::Fault,
 };
 
@@ -35,6 +36,8 @@ pub(super) struct Outflow {
     pub(super) sent: usize,
     /// Whether the kernel took any.
     pub(super) began: bool,
+    /// How many it took.
+    pub(super) carried: u64,
 }
 
 impl Outflow {
@@ -42,7 +45,7 @@ impl Outflow {
     #[inline]
     pub(super) fn head(length: usize, edited: Option<Buffer>) -> Self {
         let sent = if edited.is_some() { length } else { 0 };
-        Self { edited: edited.unwrap_or_default(), cleared: length, sent, began: false }
+        Self { edited: edited.unwrap_or_default(), cleared: length, sent, began: false, carried: 0 }
     }
 
     /// Writes until all that may go has gone.
@@ -66,6 +69,7 @@ impl Outflow {
                 Some(count) => count,
             };
             self.began = true;
+            self.carried += count as u64;
             let of_head = count.min(self.edited.len());
             self.edited.consume(of_head);
             self.edited.release(buffers);
@@ -121,6 +125,8 @@ pub(super) struct Wires<'a> {
     pub(super) buffers: &'a Buffers,
     /// On whose side the upstream is.
     pub(super) side: Side,
+    /// Counts the client's bytes.
+    pub(super) traffic: &'a Traffic,
 }
 
 /// How the request's direction stands.
@@ -208,7 +214,7 @@ impl<'a> Relay<'a> {
                     end(wires.upstream);
                     return Poll::Ready(Ok(Upward::Cut));
                 }
-                Ok(_) => {}
+                Ok(count) => wires.traffic.sent.add(count as u64),
                 Err(error) => return Poll::Ready(Err(client_gone(error))),
             }
             match self.body.scan(wires.input.bytes()) {
@@ -235,7 +241,7 @@ impl<'a> Relay<'a> {
                     end(wires.upstream);
                     return Ok(());
                 }
-                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Ok(count)) => wires.traffic.sent.add(count as u64),
                 Poll::Ready(Err(error)) => return Err(client_gone(error)),
                 Poll::Pending => return Ok(()),
             }

@@ -76,6 +76,7 @@ impl Session {
         let worker = &client.worker;
         let mut input = Buffer::default();
         input.extend(&from.first, &worker.buffers);
+        worker.telemetry.counters().http1.sent.add(from.first.len() as u64);
         // A server that spoke first, to a client that turned out to speak HTTP/1: its bytes are no answer.
         let spoke = !from.server_first.is_empty();
         Self {
@@ -109,7 +110,9 @@ impl Session {
             }
             match self.input.poll_fill(cx, &mut self.socket, &self.client.worker.buffers) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Next::End(Fate::Close)),
-                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Ok(count)) => {
+                    self.client.worker.telemetry.counters().http1.sent.add(count as u64)
+                }
                 Poll::Ready(Err(_)) => {
                     self.upstreams.reset_all();
                     return Poll::Ready(Next::End(Fate::Reset));
@@ -206,6 +209,7 @@ impl Session {
     /// Writes the proxy's own answer.
     pub(super) async fn say(&mut self, answer: &Answer, to_head: bool, close: bool) {
         let bytes = answer.http1(to_head, close);
+        self.client.worker.telemetry.counters().http1.received.add(bytes.len() as u64);
         if self.socket.write_all(&bytes).await.is_err() {
             self.fate = Fate::Reset;
         }

@@ -15,6 +15,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use crate::telemetry::WorkerTelemetry;
+
 use super::frames::{FrameCounter, FrameHeader, FrameScanner, PREFACE, ResetCounter};
 
 /// Which end of the connection the proxy is.
@@ -66,6 +68,8 @@ pub(crate) struct Wire {
     resets: ResetCounter,
     observed: Rc<Observed>,
     flooded: bool,
+    /// Counts a client's bytes.
+    telemetry: Option<Rc<WorkerTelemetry>>,
 }
 
 impl Wire {
@@ -85,7 +89,14 @@ impl Wire {
             resets: ResetCounter::default(),
             observed: Rc::default(),
             flooded: false,
+            telemetry: None,
         }
+    }
+
+    /// Counts what passes as a client's bytes.
+    pub(crate) fn counted(mut self, telemetry: &Rc<WorkerTelemetry>) -> Self {
+        self.telemetry = Some(Rc::clone(telemetry));
+        self
     }
 
     /// The socket beneath.
@@ -99,6 +110,9 @@ impl Wire {
     }
 
     fn scan_read(&mut self, bytes: &[u8]) {
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.counters().http2.sent.add(bytes.len() as u64);
+        }
         let Self { role, read, counter, resets, observed, flooded, .. } = self;
         read.scan(bytes, |frame: FrameHeader| {
             *flooded |= counter.count(frame);
@@ -112,6 +126,9 @@ impl Wire {
     }
 
     fn scan_written(&mut self, bytes: &[u8]) {
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.counters().http2.received.add(bytes.len() as u64);
+        }
         let Self { written, counter, flooded, .. } = self;
         written.scan(bytes, |frame| *flooded |= counter.count(frame));
     }

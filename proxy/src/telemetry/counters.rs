@@ -6,7 +6,7 @@ use super::{
     access_log::Lines,
     labels::{Because, DecisionKind, Dial, Listener, Mark, Protocol, Side, StatusClass, Tunnel},
     spans::Queue,
-    tally::{Dimensions, Durations, Tally},
+    tally::{Count, Dimensions, Durations, Tally},
 };
 
 /// By what requests are counted.
@@ -23,12 +23,25 @@ pub(crate) struct Counters {
     pub(crate) in_flight: Tally<Protocol>,
     /// Remarks beside decisions.
     pub(crate) marks: Tally<Mark>,
+    /// Bytes of clients' HTTP/1 connections.
+    pub(crate) http1: Traffic,
+    /// Bytes of clients' HTTP/2 connections, frames and all.
+    pub(crate) http2: Traffic,
     /// Tunnels begun.
     pub(crate) tunnels: Tally<Tunnel>,
     /// Tunnels open.
     pub(crate) tunnels_open: Tally<Tunnel>,
     /// Upstream connections open.
     pub(super) upstreams_open: Tally<Side>,
+}
+
+/// Bytes of clients' connections, as they pass.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    /// Sent by clients.
+    pub(crate) sent: Count,
+    /// Received by them.
+    pub(crate) received: Count,
 }
 
 /// What is rare, and counted by all threads in one place.

@@ -61,6 +61,7 @@ impl Scrape<'_> {
     }
 
     fn connections(&self, families: &mut Vec<MetricFamily>) {
+        families.push(self.bytes());
         families.push(self.counter(
             "bellhop_proxy_tunnels_total",
             "Tunnels begun: connections, or what follows an upgrade, passed byte for byte.",
@@ -123,6 +124,21 @@ impl Scrape<'_> {
             let sum = self.workers.iter().fold(0_u64, |sum, worker| sum.wrapping_add(of(worker).get(at)));
             (sum > 0 || D::SIZE <= SHOWN_WHEN_ZERO).then(|| (pairs::<D>(labels, at), sum))
         })
+    }
+
+    fn bytes(&self) -> MetricFamily {
+        let sum = |of: fn(&Counters) -> u64| self.workers.iter().map(|worker| of(worker)).sum();
+        let series = [
+            ("http1", "sent", sum(|counters| counters.http1.sent.get())),
+            ("http1", "received", sum(|counters| counters.http1.received.get())),
+            ("http2", "sent", sum(|counters| counters.http2.sent.get())),
+            ("http2", "received", sum(|counters| counters.http2.received.get())),
+        ];
+        let metrics = series
+            .map(|(protocol, way, bytes)| counter(vec![pair("protocol", protocol), pair("way", way)], bytes));
+        let help = "Bytes of clients' HTTP connections, heads and frames included: sent by clients, received by \
+                    them. What follows an upgrade or a CONNECT is a tunnel's.";
+        family("bellhop_proxy_http_bytes_total", help, MetricType::COUNTER, metrics.into())
     }
 
     fn durations(&self) -> MetricFamily {

@@ -4,11 +4,13 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     missing_docs,
     reason = "the helpers of a test are the test"
 )]
 
 mod bounded;
+mod bytes;
 #[path = "../http1/harness.rs"]
 #[allow(dead_code, reason = "shared with the tests of the HTTP/1 engine")]
 mod harness;
@@ -17,5 +19,6 @@ mod log;
 #[allow(dead_code, reason = "shared with the tests of the HTTP/2 engine")]
 mod peer;
 mod program;
+mod prometheus;
 mod receiver;
 mod spans;

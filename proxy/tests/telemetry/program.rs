@@ -18,7 +18,7 @@ use crate::harness::{Conn, DEADLINE};
 pub(crate) struct Program {
     child: Child,
     pub(crate) address: SocketAddr,
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
     log: NamedTempFile,
 }
 
