@@ -118,6 +118,12 @@ pub(crate) fn evidence(
     Some(text)
 }
 
+/// The member for an answer of the proxy's own before anything was decided: 200 to a CONNECT.
+pub(crate) fn presence(client: &Client) -> Option<&'static str> {
+    let says = client.worker.shared.config.telemetry.proxy_status != ProxyStatus::Errors;
+    says.then_some("bellhop")
+}
+
 /// Whether the request carried a key, or something that was meant to be one.
 fn is_keyed(decision: &Decision) -> bool {
     decision.key.is_some() || !matches!(decision.verdict, Verdict::Baseline(Reason::NoKey))

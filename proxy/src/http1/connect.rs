@@ -9,12 +9,15 @@ use crate::{
     context::Head as _,
     dial,
     error::{RequestError, Side},
-    explicit,
+    explicit, respond,
     telemetry::RequestRecord,
 };
 
 /// It ends with its empty line: RFC 9110, 9.3.6, forbids it any framing.
-const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+fn established(proxy_status: Option<&str>) -> String {
+    let field = proxy_status.map(|member| format!("Proxy-Status: {member}\r\n")).unwrap_or_default();
+    format!("HTTP/1.1 200 Connection established\r\n{field}\r\n")
+}
 
 impl Session {
     /// Serves a CONNECT, whose head stands at the front of the input, and everything after it.
@@ -25,21 +28,22 @@ impl Session {
         let Some(authority) = authority.map(str::to_ascii_lowercase) else {
             return self.turn_down(record, &RequestError::bad_request("CONNECT without an authority")).await;
         };
-        let established = match explicit::dial(&self.client, authority.into()).await {
-            Ok(established) => established,
+        let inside = match explicit::dial(&self.client, authority.into()).await {
+            Ok(inside) => inside,
             Err(error) => return self.turn_down(record, &dial::failed(Side::Baseline, error)).await,
         };
-        if self.socket.write_all(ESTABLISHED).await.is_err() {
+        let answer = established(respond::presence(&self.client));
+        if self.socket.write_all(answer.as_bytes()).await.is_err() {
             return;
         }
-        self.client.worker.telemetry.counters().http1.received.add(ESTABLISHED.len() as u64);
+        self.client.worker.telemetry.counters().http1.received.add(answer.len() as u64);
         record.status(200);
         drop(record);
         self.input.consume(request.length);
         let first = BytesMut::from(self.input.bytes());
         let Self { socket, input, .. } = self;
         drop(input);
-        explicit::inside(established, socket, first).await;
+        explicit::inside(inside, socket, first).await;
     }
 
     async fn turn_down(mut self, record: RequestRecord, error: &RequestError) {

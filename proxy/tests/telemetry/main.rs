@@ -22,3 +22,4 @@ mod program;
 mod prometheus;
 mod receiver;
 mod spans;
+mod status;
