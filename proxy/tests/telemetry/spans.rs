@@ -220,8 +220,14 @@ fn a_receiver_that_hangs_delays_no_request_and_what_waits_for_it_is_bounded() {
     for _ in 0..4000 {
         assert_eq!(answer(&mut client, &keyed("k")), 200);
     }
-    let dropped = metric(&proxy, "bellhop_proxy_spans_total{outcome=\"dropped\"}");
-    assert!((4000 - 2048 - 512 - 1..4000).contains(&dropped), "{dropped}");
+    let outcome = |what: &str| metric(&proxy, &format!("bellhop_proxy_spans_total{{outcome=\"{what}\"}}"));
+    // What may wait, what is on its way, and the last one, which may not be over yet. A message that got no answer in its
+    // time has failed.
+    until("what is more is dropped", || {
+        let held = 4000 - outcome("dropped") - outcome("failed");
+        held <= 2048 + 512 + 1
+    });
+    assert!(outcome("dropped") > 0);
     assert_eq!(metric(&proxy, "bellhop_proxy_spans_total{outcome=\"exported\"}"), 0);
     // It ends all the same.
     let began = Instant::now();
