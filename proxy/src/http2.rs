@@ -14,6 +14,7 @@ mod door;
 mod exchange;
 mod frames;
 pub(crate) mod from_http1;
+mod kept;
 mod nursery;
 mod pool;
 mod settings;

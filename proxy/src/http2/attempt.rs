@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue, Request, Version, request, response};
 use super::{
     Engine,
     exchange::{self, Incoming, Outcome},
+    kept::Kept,
     pool::side,
 };
 use crate::{
@@ -35,10 +36,10 @@ pub(crate) enum Done {
 }
 
 /// What is to be sent.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Message<'a> {
-    /// The head, as it came.
-    pub(crate) head: &'a request::Parts,
+    /// The head, as it came. While it is on its way, and once it was answered, it is not here.
+    pub(crate) head: &'a mut request::Parts,
     /// What becomes of `bellhop-decided`.
     pub(crate) decided: &'a DecidedField,
     /// Whether a second try does no more than one.
@@ -69,7 +70,9 @@ pub(crate) async fn run(
             (Err(_), Some(outcome)) => return conclude(outcome, side(whither), incoming),
             (Err(error), None) => return Err(error),
         };
-        let (outcome, was_sent) = match lease.upstream.send(onward(message), message.bodiless) {
+        let kept = Kept::of(message.head);
+        let head = onward(take(message.head), message.decided);
+        let (outcome, was_sent) = match lease.upstream.send(head, message.bodiless) {
             Err(_) => (Outcome::Unprocessed, false),
             Ok((outgoing, _in_flight)) => {
                 let run = exchange::run(incoming, outgoing, |parts| {
@@ -79,6 +82,10 @@ pub(crate) async fn run(
                 (run.await, true)
             }
         };
+        if matches!(outcome, Outcome::Answered) {
+            return Ok(Done::Answered);
+        }
+        kept.restore(message.head);
         let safe = match outcome {
             Outcome::Unprocessed => true,
             Outcome::Broken(_) => lease.reused && message.idempotent,
@@ -93,11 +100,15 @@ pub(crate) async fn run(
     }
 }
 
-/// The head as it goes on. The original stays, for a second try.
-fn onward(message: Message<'_>) -> Request<()> {
+/// Takes a head, and leaves an empty one.
+fn take(head: &mut request::Parts) -> request::Parts {
+    std::mem::replace(head, Request::new(()).into_parts().0)
+}
+
+/// The head as it goes on.
+fn onward(mut head: request::Parts, decided: &DecidedField) -> Request<()> {
     const NAME: HeaderName = HeaderName::from_static(bellhop_route::DECIDED_FIELD);
-    let mut head = message.head.clone();
-    match message.decided {
+    match decided {
         DecidedField::Keep => {}
         DecidedField::Remove => drop(head.headers.remove(NAME)),
         DecidedField::Add(value) => {

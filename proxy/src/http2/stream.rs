@@ -115,7 +115,7 @@ impl Exchange for Stream {
             append(&mut head.headers, attempt.proxy_status.as_deref());
         };
         let message = Message {
-            head: &self.head,
+            head: &mut self.head,
             decided: &attempt.decided,
             idempotent: context.idempotent,
             bodiless: self.incoming.is_bodiless(),
