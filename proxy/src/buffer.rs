@@ -6,11 +6,12 @@
 
 use std::{
     cell::RefCell,
-    io,
+    io::{self, Read as _},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
+use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead as _, ReadBuf},
     net::TcpStream,
@@ -31,6 +32,23 @@ impl Buffers {
     #[inline]
     fn take(&self) -> Vec<u8> {
         self.0.borrow_mut().pop().unwrap_or_else(|| vec![0; SIZE])
+    }
+
+    /// Reads what has come already; nothing where that is nothing, or the stream's end, which later reads find too.
+    ///
+    /// # Errors
+    /// The peer reset the connection.
+    pub(crate) fn read_what_is_there(&self, mut socket: &std::net::TcpStream) -> io::Result<BytesMut> {
+        let mut storage = self.take();
+        let read = socket.read(&mut storage);
+        let bytes = read.map(|count| BytesMut::from(storage.get(..count).unwrap_or_default()));
+        self.give_back(storage);
+        match bytes {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Ok(BytesMut::new())
+            }
+            bytes => bytes,
+        }
     }
 
     #[inline]

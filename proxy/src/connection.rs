@@ -97,7 +97,8 @@ pub(crate) enum Baseline {
     Connected(TcpStream),
     /// It could not be had; keyed requests may still reach their sandbox.
     Failed(std::io::Error),
-    /// Nobody dialled: explicit mode, where each request names its own.
+    /// Nobody dialled: a request came with the connection, and may be going elsewhere; or explicit mode, where each names
+    /// its own.
     NotDialled,
 }
 
@@ -154,9 +155,11 @@ pub(crate) struct Accepted {
 /// Serves a connection to its end: finds out what is spoken, then hands it to the engine for that.
 pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let Accepted { socket, arrival, peer, place: _place } = accepted;
+    // Where a request is here already nothing has to be found out, and its destination alone is dialled.
+    let Ok(first) = worker.buffers.read_what_is_there(&socket) else { return };
     let Ok(socket) = TcpStream::from_std(socket) else { return };
     let client = Rc::new(Client { arrival, peer, worker, activity: Rc::default() });
-    let conversation = pin!(converse(&client, socket, BytesMut::new(), Baseline::NotDialled));
+    let conversation = pin!(converse(&client, socket, first, Baseline::NotDialled));
     if let Some(why) = rest::or_rested_out(&client, conversation).await {
         client.worker.shared.counters.count(why);
     }

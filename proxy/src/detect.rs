@@ -1,8 +1,9 @@
 //! Detection: who speaks first decides (DESIGN §3.5).
 //!
-//! While the first client bytes are awaited, the baseline is dialled. A server that speaks first makes the connection
-//! opaque at once, except that an HTTP/2 SETTINGS frame is held back. What the bytes mean is decided by the pure
-//! functions of [`mod@line`], [`settings`] and [`hello`]; this file knows sockets and time.
+//! While the first client bytes are awaited, the baseline is dialled; where they were there before and are HTTP, nobody
+//! is. A server that speaks first makes the connection opaque at once, except that an HTTP/2 SETTINGS frame is held back.
+//! What the bytes mean is decided by the pure functions of [`mod@line`], [`settings`] and [`hello`]; this file knows
+//! sockets and time.
 
 pub(crate) mod hello;
 pub(crate) mod line;
@@ -81,7 +82,7 @@ pub(crate) async fn detect(
 
 /// Both ends of a connection whose protocol is not known yet.
 struct Watch<'a> {
-    client: &'a Client,
+    client: &'a Rc<Client>,
     socket: TcpStream,
     first: BytesMut,
     baseline: Baseline,
@@ -105,12 +106,7 @@ enum Next {
 }
 
 impl<'a> Watch<'a> {
-    fn new(client: &'a Rc<Client>, socket: TcpStream, first: BytesMut, start: Baseline) -> Self {
-        let baseline = match (start, &client.arrival) {
-            (Baseline::NotDialled, Arrival::Explicit) => Baseline::NotDialled,
-            (Baseline::NotDialled, _) => Baseline::Dialling(Box::pin(dialling::baseline(Rc::clone(client)))),
-            (begun, _) => begun,
-        };
+    fn new(client: &'a Rc<Client>, socket: TcpStream, first: BytesMut, baseline: Baseline) -> Self {
         Self {
             client,
             socket,
@@ -124,15 +120,21 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Begins the dial, so that the server's side loses no time to a client that has spoken already; then looks at what
-    /// is known before anything moves.
+    /// Looks at what is known before anything moves. Unless the client speaks HTTP already, so that each request finds
+    /// its own way, the dial is begun.
     async fn begin(&mut self) -> Option<Protocol> {
+        let known =
+            self.decided_by_place().or_else(|| if self.first.is_empty() { None } else { self.judge() });
+        let is_http = matches!(known, Some(Protocol::Http1 | Protocol::Http2));
+        if matches!(self.baseline, Baseline::NotDialled) && !is_http && !self.is_explicit() {
+            self.baseline = Baseline::Dialling(Box::pin(dialling::baseline(Rc::clone(self.client))));
+        }
         if let Baseline::Dialling(dial) = &mut self.baseline
             && let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(dial.as_mut().poll(cx))).await
         {
             self.dialled(done);
         }
-        self.decided_by_place().or_else(|| if self.first.is_empty() { None } else { self.judge() })
+        known
     }
 
     /// A port that was declared opaque needs no look.

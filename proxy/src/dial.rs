@@ -152,7 +152,8 @@ pub(crate) fn failed(side: Side, error: io::Error) -> RequestError {
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
-    if stream.local_addr()? == stream.peer_addr()? {
+    let own = stream.local_addr()?;
+    if own.port() == address.port() && own == stream.peer_addr()? {
         // TCP's simultaneous open: a port of the ephemeral range that nobody listens on can connect to itself.
         return Err(io::ErrorKind::ConnectionRefused.into());
     }

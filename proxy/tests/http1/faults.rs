@@ -225,7 +225,10 @@ fn a_baseline_that_ended_unused_while_a_sandbox_answered_is_dialled_anew() {
         }
     });
     let proxy = Proxy::with_routes(base.address, vec![route("k", &[sandbox.address], false)], &[]);
+    let before = base.accepted();
     let mut client = proxy.client();
+    // A silent client's baseline is dialled.
+    base.until_one_more_than(before);
     client.send(&keyed("k"));
     assert_eq!(client.message().unwrap().text(), "sandbox /k ");
     while ends.try_recv().is_err() {

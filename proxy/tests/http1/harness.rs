@@ -106,6 +106,15 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
+    /// Waits for one more connection than `before`.
+    pub(crate) fn until_one_more_than(&self, before: usize) {
+        let end = Instant::now() + DEADLINE;
+        while self.accepted() <= before {
+            assert!(Instant::now() < end, "nobody connects");
+            thread::yield_now();
+        }
+    }
+
     /// Connections that came so far.
     pub(crate) fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)

@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, thread};
 
-use crate::harness::{Conn, End, Proxy, echo, serve};
+use crate::harness::{Conn, End, Proxy, echo, keyed, route, serve};
 
 #[test]
 fn requests_on_one_connection_go_to_one_upstream_connection_in_order() {
@@ -14,6 +14,26 @@ fn requests_on_one_connection_go_to_one_upstream_connection_in_order() {
         assert_eq!(client.message().unwrap().text(), format!("base /{number} "));
     }
     assert_eq!(upstream.accepted(), 1);
+}
+
+/// Nothing has to be found out about a connection that a request came with. Behind the connection limit it has come for sure.
+#[test]
+fn a_request_that_came_with_its_connection_dials_its_sandbox_alone() {
+    let (base, sandbox) = (echo("base"), echo("sandbox"));
+    let units = vec![route("k", &[sandbox.address], false)];
+    let proxy = Proxy::with_routes(base.address, units, &["--max-connections", "1"]);
+    let before = base.accepted();
+    let holds_the_place = proxy.client();
+    base.until_one_more_than(before);
+    let dialled = base.accepted();
+    let mut client = proxy.client();
+    client.send(&keyed("k"));
+    drop(holds_the_place);
+    assert_eq!(client.message().unwrap().text(), "sandbox /k ");
+    assert_eq!(base.accepted(), dialled);
+    client.send("GET /later HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.message().unwrap().text(), "base /later ");
+    assert_eq!(base.accepted(), dialled + 1);
 }
 
 #[test]
