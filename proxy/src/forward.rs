@@ -143,6 +143,11 @@ impl<'a> Attempts<'a> {
         another || self.fell_back
     }
 
+    /// Whether the last attempt went to the baseline in a sandbox's place.
+    pub(crate) fn fell_back(&self) -> bool {
+        self.fell_back
+    }
+
     fn endpoint(&self, route: &Route) -> Result<Target, RequestError> {
         let key = self.decision.key.as_ref();
         let endpoint = key.and_then(|key| self.choices.choose(key, route, &self.tried));

@@ -71,7 +71,8 @@ pub(crate) async fn handle<X: Exchange>(
         }
     };
     if let Err(error) = outcome {
-        let answer = respond::answer(client, context.grpc, Some(&decision), &error);
+        let outcome = respond::Outcome { decision: &decision, fell_back: attempts.fell_back() };
+        let answer = respond::answer(client, context.grpc, Some(outcome), &error);
         record.refused(error.kind.reason());
         exchange.answer(record, answer).await;
     }

@@ -60,11 +60,20 @@ fn phrase(status: u16) -> &'static str {
 const UNAVAILABLE: u8 = 14;
 const INTERNAL: u8 = 13;
 
-/// Turns an error into the answer that tells it. `decision` is absent where the request failed before there was one.
+/// What was decided of a request, and what became of it before it failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outcome<'a> {
+    /// What was decided.
+    pub(crate) decision: &'a Decision,
+    /// Whether the baseline was asked in a sandbox's place.
+    pub(crate) fell_back: bool,
+}
+
+/// Turns an error into the answer that tells it. `outcome` is absent where the request failed before a decision.
 pub(crate) fn answer(
     client: &Client,
     grpc: bool,
-    decision: Option<&Decision>,
+    outcome: Option<Outcome<'_>>,
     error: &RequestError,
 ) -> Answer {
     let reason = error.kind.reason().as_str();
@@ -80,11 +89,15 @@ pub(crate) fn answer(
         _ => format!("bellhop: {reason}\n"),
     };
     let mut proxy_status = format!("bellhop; error={}", error_type(error.kind));
-    if let Some(decision) = decision {
-        let _ = write!(proxy_status, "; decision={}", verdict(decision));
+    match outcome {
+        Some(Outcome { fell_back: true, .. }) => proxy_status.push_str("; decision=baseline; fallback"),
+        Some(Outcome { decision, .. }) => {
+            let _ = write!(proxy_status, "; decision={}", verdict(decision));
+        }
+        None => {}
     }
     let _ = write!(proxy_status, "; reason={reason}");
-    if let Some(decision) = decision {
+    if let Some(Outcome { decision, .. }) = outcome {
         identify(&mut proxy_status, client, decision, None);
     }
     let sandbox_only = error.side == Side::Sandbox

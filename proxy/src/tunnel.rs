@@ -53,7 +53,13 @@ const TLS_HANDSHAKE: u8 = 22;
 
 /// Tunnels a connection that detection found opaque. Without a baseline its client is reset.
 pub(crate) async fn opaque(client: &Client, from: Detected) {
-    match from.baseline.ready().await {
+    // The kernel may try for minutes; a client that has gone by then must not hold its place that long.
+    let baseline = tokio::select! {
+        biased;
+        baseline = from.baseline.ready() => baseline,
+        _error = broken(&from.client) => return,
+    };
+    match baseline {
         Baseline::Connected(server) => {
             let to_server = from.first.freeze();
             let what = if to_server.first() == Some(&TLS_HANDSHAKE) { Tunnel::Tls } else { Tunnel::Opaque };
@@ -215,7 +221,7 @@ thread_local! {
 }
 
 /// Waits for a reset. Needed where its direction is not being read: the sender had ended before, or the receiver is slow.
-async fn broken(socket: &TcpStream) -> io::Error {
+pub(crate) async fn broken(socket: &TcpStream) -> io::Error {
     loop {
         match socket.ready(Interest::ERROR).await {
             Ok(_) => match socket.take_error() {

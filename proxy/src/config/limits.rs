@@ -20,19 +20,22 @@ pub(super) struct Flags {
     /// Bytes of one head; more is 431. Bounds the memory a head can ask for [default: 64KiB]
     #[arg(long, env = "BELLHOP_MAX_HEADER_BYTES", hide_env_values = true, value_name = "BYTES")]
     max_header_bytes: Option<String>,
-    /// Bytes of a request target; more is 414 [default: 16KiB]
+    /// Bytes of a request target; more is 414. Bounds the memory that one line can ask for, and is more than servers
+    /// take [default: 16KiB]
     #[arg(long, env = "BELLHOP_MAX_URI_BYTES", hide_env_values = true, value_name = "BYTES")]
     max_uri_bytes: Option<String>,
     /// Time for a whole head from its first byte; cuts slow senders [default: 10s]
     #[arg(long, env = "BELLHOP_HEADER_TIMEOUT", hide_env_values = true, value_name = "TIME")]
     header_timeout: Option<String>,
-    /// Streams that one HTTP/2 connection may have open [default: 100]
+    /// Streams that one HTTP/2 connection may have open. Bounds what one client can have in work at once; RFC 9113 advises
+    /// no less than 100 [default: 100]
     #[arg(long, env = "BELLHOP_MAX_CONCURRENT_STREAMS", hide_env_values = true, value_name = "N")]
     max_concurrent_streams: Option<String>,
     /// Bytes in flight on one HTTP/2 stream: what one slow reader can make the proxy hold [default: 64KiB]
     #[arg(long, env = "BELLHOP_STREAM_WINDOW", hide_env_values = true, value_name = "BYTES")]
     stream_window: Option<String>,
-    /// Bytes in flight on one HTTP/2 connection [default: 1MiB]
+    /// Bytes in flight on one HTTP/2 connection: bounds what all slow readers of it together can make the proxy hold
+    /// [default: 1MiB]
     #[arg(long, env = "BELLHOP_CONNECTION_WINDOW", hide_env_values = true, value_name = "BYTES")]
     connection_window: Option<String>,
     /// Time for one connection to a sandbox endpoint, tried twice, since a lost SYN is repeated after 1 s [default: 1s]
@@ -45,13 +48,15 @@ pub(super) struct Flags {
     /// (descriptor limit - 100) / 3 if that is less: a connection takes up to three]
     #[arg(long, env = "BELLHOP_MAX_CONNECTIONS", hide_env_values = true, value_name = "N")]
     max_connections: Option<String>,
-    /// Idle upstream connections that one client connection keeps; the least recently used is closed first [default: 16]
+    /// Idle upstream connections that one client connection keeps, since each holds a descriptor; the least recently used
+    /// is closed first [default: 16]
     #[arg(long, env = "BELLHOP_MAX_IDLE_UPSTREAMS", hide_env_values = true, value_name = "N")]
     max_idle_upstreams: Option<String>,
-    /// Bytes of baggage that are examined for a key, over all baggage fields; all are forwarded [default: 8192]
+    /// Bytes of baggage that are examined for a key, over all baggage fields: bounds the work for one request; all are
+    /// forwarded. W3C Baggage asks for no less [default: 8192]
     #[arg(long, env = "BELLHOP_MAX_BAGGAGE_BYTES", hide_env_values = true, value_name = "BYTES")]
     max_baggage_bytes: Option<String>,
-    /// Members of baggage that are examined for a key [default: 64]
+    /// Members of baggage that are examined for a key: bounds the work for one request [default: 64]
     #[arg(long, env = "BELLHOP_MAX_BAGGAGE_MEMBERS", hide_env_values = true, value_name = "N")]
     max_baggage_members: Option<String>,
 }

@@ -14,7 +14,8 @@ pub(super) struct Flags {
     /// Worker threads; a connection lives and dies on one [default: processors that this process may use]
     #[arg(long, env = "BELLHOP_WORKERS", hide_env_values = true, value_name = "N")]
     workers: Option<String>,
-    /// Time that connections have to end after SIGTERM or POST /drain [default: 30s]
+    /// Time that connections have to end after SIGTERM or POST /drain: as long as Kubernetes waits before it kills
+    /// [default: 30s]
     #[arg(long, env = "BELLHOP_DRAIN_TIMEOUT", hide_env_values = true, value_name = "TIME")]
     drain_timeout: Option<String>,
     /// What the proxy tells about itself on standard error: error, warn, info, debug [default: info]

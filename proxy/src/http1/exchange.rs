@@ -11,7 +11,7 @@ use super::{
     download::{Download, Heard},
     edit,
     framing::Body,
-    relay::{Relay, Wires},
+    relay::{Relay, Wires, client_gone},
     request::Request,
     session::{Fate, Session},
 };
@@ -82,12 +82,31 @@ impl<'a> Http1Exchange<'a> {
 
     /// Connects, or takes the connection that detection has dialled.
     async fn dial(&mut self, whither: Whither) -> Result<Upstream, RequestError> {
-        let shared = &self.session.client.worker.shared;
-        let (socket, fresh) = match &whither {
-            Whither::Endpoint(endpoint) => (dial::sandbox(shared, *endpoint).await?, true),
-            Whither::Authority(authority) => (dial::baseline_by_name(shared, authority).await?, true),
-            Whither::Baseline => self.dial_baseline().await?,
+        let dialled = match whither {
+            Whither::Baseline => std::mem::replace(&mut self.session.dialled, Baseline::NotDialled),
+            Whither::Endpoint(_) | Whither::Authority(_) => Baseline::NotDialled,
         };
+        let session = &*self.session;
+        let connecting = async {
+            let shared = &session.client.worker.shared;
+            match &whither {
+                Whither::Endpoint(endpoint) => Ok((dial::sandbox(shared, *endpoint).await?, true)),
+                Whither::Authority(authority) => Ok((dial::baseline_by_name(shared, authority).await?, true)),
+                Whither::Baseline => dial_baseline(session, dialled).await,
+            }
+        };
+        // The kernel may try for minutes; a client that has gone by then must not hold its place that long.
+        let connected = tokio::select! {
+            biased;
+            connected = connecting => connected,
+            error = tunnel::broken(&session.socket) => Err(client_gone(error)),
+        };
+        self.client_is_gone = matches!(connected, Err(RequestError { kind: ErrorKind::ClientGone, .. }));
+        let (socket, fresh) = connected.inspect_err(|_| {
+            if self.client_is_gone {
+                self.session.fate = Fate::Reset;
+            }
+        })?;
         let client = &self.session.client;
         if let Whither::Endpoint(endpoint) = whither {
             self.session.choices.succeeded(endpoint);
@@ -95,21 +114,6 @@ impl<'a> Http1Exchange<'a> {
         let side = if matches!(whither, Whither::Endpoint(_)) { Side::Sandbox } else { Side::Baseline };
         let _open = client.worker.telemetry.upstream(side.into());
         Ok(Upstream { whither, socket, fresh, _open })
-    }
-
-    /// The baseline's connection, and whether it was dialled for this request. Detection's was for the client's first
-    /// one; nobody has watched it while others were answered elsewhere.
-    async fn dial_baseline(&mut self) -> Result<(TcpStream, bool), RequestError> {
-        let dialled = std::mem::replace(&mut self.session.dialled, Baseline::NotDialled);
-        match dialled.ready().await {
-            Baseline::Connected(socket) if is_quiet(&socket) => {
-                return Ok((socket, !self.session.upstreams.has_answered()));
-            }
-            Baseline::Failed(error) => return Err(dial::failed(Side::Baseline, error)),
-            Baseline::Connected(_) | Baseline::NotDialled | Baseline::Dialling(_) => {}
-        }
-        let dialled = dialling::baseline(Rc::clone(&self.session.client)).await;
-        Ok((dialled.map_err(|error| dial::failed(Side::Baseline, error))?, true))
     }
 
     /// Begins one try: nothing is sent yet.
@@ -205,6 +209,20 @@ impl<'a> Http1Exchange<'a> {
         }
         skips
     }
+}
+
+/// The baseline's connection, and whether it was dialled for this request. Detection's was for the client's first one;
+/// nobody has watched it while others were answered elsewhere.
+async fn dial_baseline(session: &Session, dialled: Baseline) -> Result<(TcpStream, bool), RequestError> {
+    match dialled.ready().await {
+        Baseline::Connected(socket) if is_quiet(&socket) => {
+            return Ok((socket, !session.upstreams.has_answered()));
+        }
+        Baseline::Failed(error) => return Err(dial::failed(Side::Baseline, error)),
+        Baseline::Connected(_) | Baseline::NotDialled | Baseline::Dialling(_) => {}
+    }
+    let dialled = dialling::baseline(Rc::clone(&session.client)).await;
+    Ok((dialled.map_err(|error| dial::failed(Side::Baseline, error))?, true))
 }
 
 impl Exchange for Http1Exchange<'_> {

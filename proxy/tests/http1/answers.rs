@@ -1,13 +1,17 @@
 //! Row B20 of the matrix: what is no answer, or more than one. And what answers say.
 
-use crate::harness::{Conn, End, Proxy, echo, keyed, route, serve};
+use std::sync::mpsc;
+
+use crate::harness::{Conn, DEADLINE, End, Proxy, echo, keyed, route, serve};
 
 /// An upstream that answers with `answer`; the client gets 502 and both connections end.
 fn is_bad(answer: &'static str) {
+    let (said, ended) = mpsc::channel();
     let upstream = serve(move |mut conn, _| {
         conn.head();
         conn.send(answer);
         conn.rest();
+        said.send(()).unwrap();
     });
     let proxy = Proxy::start(upstream.address, &[]);
     let mut client = proxy.client();
@@ -16,6 +20,7 @@ fn is_bad(answer: &'static str) {
     assert_eq!(said.status(), 502, "{answer:?}");
     assert!(said.field("proxy-status").unwrap().contains("error=http_protocol_error"), "{answer:?}");
     assert_eq!(client.rest(), (Vec::new(), End::Closed), "{answer:?}");
+    assert_eq!(ended.recv_timeout(DEADLINE), Ok(()), "the upstream's connection goes on: {answer:?}");
 }
 
 #[test]

@@ -43,6 +43,25 @@ fn f1_with_fallback_the_baseline_answers_and_says_so() {
 }
 
 #[test]
+fn f1_where_the_fallback_fails_too_the_evidence_names_the_baseline() {
+    let proxy = Proxy::with_routes(refusing(), vec![route("k", &[refusing()], true)], &[]);
+    let end = Instant::now() + DEADLINE;
+    // Until the routes are in force the request was meant for the baseline.
+    loop {
+        let mut client = proxy.client();
+        client.send(&keyed("k"));
+        let answer = client.message().unwrap();
+        assert_eq!(answer.status(), 502);
+        let status = answer.field("proxy-status").unwrap();
+        assert!(status.contains("decision=baseline;"), "{status}");
+        if status.contains("decision=baseline; fallback; reason=connect-refused") {
+            return;
+        }
+        assert!(Instant::now() < end, "{status}");
+    }
+}
+
+#[test]
 fn f1_a_healthy_endpoint_answers_where_another_one_refuses() {
     let (base, sandbox) = (echo("base"), echo("sandbox"));
     let endpoints = [refusing(), sandbox.address];

@@ -30,14 +30,21 @@ fn b1_conflicting_framing_is_400_and_closes() {
     for fields in [
         "Content-Length: 3\r\nTransfer-Encoding: chunked",
         "Content-Length: 3\r\nContent-Length: 4",
+        "Content-Length: 3, 4",
         "Content-Length: +3",
+        "Content-Length: -3",
+        "Content-Length: 18446744073709551619",
         "Transfer-Encoding: gzip",
+        "Transfer-Encoding: chunked, identity",
+        "Transfer-Encoding: xchunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
     ] {
         is_refused(
             &format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
             400,
         );
     }
+    is_refused("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400);
 }
 
 #[test]
@@ -71,6 +78,41 @@ fn b2_after_a_bad_chunk_nothing_more_is_forwarded_and_400_goes_out_if_no_answer_
     began.recv_timeout(DEADLINE).unwrap();
     client.send("zz\r\nevil");
     assert_eq!(client.message().unwrap().status(), 400);
+    assert_eq!(seen.recv_timeout(DEADLINE).unwrap(), (Vec::new(), End::Reset));
+}
+
+#[test]
+fn b2_extensions_of_more_than_16_kib_are_400_and_the_upstream_is_reset() {
+    let (said, seen) = mpsc::channel();
+    let upstream = serve(move |mut conn, _| {
+        conn.head();
+        said.send(conn.rest()).unwrap();
+    });
+    let proxy = Proxy::start(upstream.address, &[]);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.send(&format!("1;{}\r\nx\r\n0\r\n\r\n", "e".repeat(16 * 1024)));
+    assert_eq!(client.message().unwrap().status(), 400);
+    let (forwarded, end) = seen.recv_timeout(DEADLINE).unwrap();
+    assert!(!forwarded.ends_with(b"0\r\n\r\n"), "the body went on to its end");
+    assert_eq!(end, End::Reset);
+}
+
+#[test]
+fn b2_a_bad_chunk_behind_the_beginning_of_the_answer_cuts_it_and_no_400_follows() {
+    let (said, seen) = mpsc::channel();
+    let upstream = serve(move |mut conn, _| {
+        conn.head();
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+        said.send(conn.rest()).unwrap();
+    });
+    let proxy = Proxy::start(upstream.address, &[]);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 200 "));
+    assert_eq!(client.exactly(4), b"half");
+    client.send("zz\r\nevil");
+    assert_eq!(client.rest(), (Vec::new(), End::Reset));
     assert_eq!(seen.recv_timeout(DEADLINE).unwrap(), (Vec::new(), End::Reset));
 }
 

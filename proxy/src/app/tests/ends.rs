@@ -92,6 +92,28 @@ fn a_reset_before_the_first_byte_is_passed_on() {
     no_connections_are_left(&proxy);
 }
 
+/// F16: the baseline's host swallows packets, and the kernel would try for minutes.
+#[test]
+fn a_reset_while_the_baseline_is_dialled_is_noticed_whatever_is_spoken() {
+    // A listener whose queue is full: the kernel drops what else wants to connect.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let fill = |_: usize| TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok();
+    let _waiting: Vec<_> = (0..4).map_while(fill).collect();
+    let proxy = proxy(address, &[]);
+    for first in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\x01binary", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut client = dial(&proxy);
+        client.write_all(first.as_bytes()).unwrap();
+        until("it is served", || proxy.shared.places.held() == 1);
+        thread::sleep(Duration::from_millis(100));
+        resets(&client);
+        drop(client);
+        no_connections_are_left(&proxy);
+    }
+}
+
 #[test]
 fn a_slow_reader_holds_its_sender_back_and_loses_nothing() {
     const BYTES: usize = 32 * 1024 * 1024;
