@@ -149,7 +149,9 @@ impl Buffer {
     /// Adds bytes that were read elsewhere.
     #[inline]
     pub(crate) fn extend(&mut self, bytes: &[u8], from: &Buffers) {
-        self.make_room(bytes.len(), from);
+        if self.storage.len() - self.end < bytes.len() {
+            self.make_room(bytes.len(), from);
+        }
         if let Some(room) = self.storage.get_mut(self.end..self.end + bytes.len()) {
             room.copy_from_slice(bytes);
             self.end += bytes.len();
