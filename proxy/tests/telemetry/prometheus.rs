@@ -55,7 +55,7 @@ impl Prometheus {
         let home = tempfile::tempdir().unwrap();
         let rules = deploy("prometheus/bellhop.rules.yaml").canonicalize().unwrap();
         let config = format!(
-            "global: {{ scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms }}\n\
+            "global: {{ scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 200ms }}\n\
              rule_files: [{}]\nscrape_configs:\n- job_name: bellhop-proxy\n  static_configs: [{{ targets: ['{proxy}'] }}]\n",
             rules.display()
         );
@@ -104,7 +104,7 @@ fn queries() -> Vec<String> {
     let panels = dashboard["panels"].as_array().unwrap().iter();
     let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
     let queries = targets.map(|target| target["expr"].as_str().unwrap());
-    queries.map(|query| query.replace("$__rate_interval", "5s").replace("$instance", ".*")).collect()
+    queries.map(|query| query.replace("$__rate_interval", "10s").replace("$instance", ".*")).collect()
 }
 
 /// Names of metrics in a text.
@@ -184,10 +184,8 @@ fn every_query_of_the_dashboard_finds_something_and_every_rule_can_be_evaluated(
         assert!(Instant::now() < end, "{rules:#?}");
         thread::sleep(Duration::from_millis(100));
     };
-    assert!(
-        rules.len() > 10
-            && rules.iter().all(|rule| rule["name"] != "BellhopProxyDown" || rule["state"] == "inactive")
-    );
+    // A busy machine may miss a scrape; two minutes of it would be another matter.
+    assert!(rules.len() > 10 && rules.iter().all(|rule| rule["state"] != "firing"), "{rules:#?}");
     done.store(true, Ordering::Relaxed);
     load.join().unwrap();
     // No rule asks for what no proxy exposes.
