@@ -96,12 +96,13 @@ pub(crate) fn need<'a>(method: &Method, matched: Option<&str>, path: &'a str) ->
         Some("/v1/whoami") => Need::Somebody,
         Some("/v1/routes") => Need::Watch,
         Some("/v1/proxies/{id}") => Need::Report,
-        Some("/v1/tokens" | "/v1/tokens/{id}") => Need::Admin,
-        Some(_) if reads => Need::Read,
+        Some("/v1/{kind}" | "/v1/explain" | "/v1/keys/{key}/in-force" | "/v1/proxies") if reads => Need::Read,
+        Some(matched) if reads && matched.starts_with("/v1/namespaces/{namespace}/") => Need::Read,
         // a namespace is a DNS label: one that was sent in another spelling is nobody's
         Some(matched) if matched.starts_with("/v1/namespaces/{namespace}/") => {
             Need::Edit(path.split('/').nth(3).unwrap_or_default())
         }
+        // tokens, backups, and whatever is new
         Some(_) => Need::Admin,
     }
 }

@@ -6,7 +6,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     access::{
-        Access,
+        Access, IdentityRule,
         audit::Audit,
         bootstrap::{BootstrapError, bootstrap},
     },
@@ -19,6 +19,7 @@ use crate::{
     names::{Resolver, SystemLookup},
     server,
     store::{Embedded, OpenError, Store, StoreError},
+    tls::{Tls, TlsError},
 };
 
 pub use crate::command::main_from;
@@ -43,6 +44,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// TLS cannot be spoken.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The audit log cannot be opened.
     #[error("cannot open the audit log: {0}")]
     Audit(std::io::Error),
@@ -65,6 +69,7 @@ pub struct Running {
     closing: watch::Sender<bool>,
     tasks: JoinSet<()>,
     audit: Audit,
+    tls: Option<Arc<Tls>>,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -78,6 +83,9 @@ impl Running {
     /// Takes files anew that somebody has changed or moved away.
     pub async fn reload(&self) {
         self.audit.reopen().await;
+        if let Some(tls) = &self.tls {
+            tls.refresh();
+        }
     }
 
     /// Ends watches, lets requests in flight end, and returns when the store is closed.
@@ -127,8 +135,11 @@ pub(crate) async fn start_with(
     let control = Control::new(store, clock, config.endpoint_networks, Box::new(SystemLookup)).await?;
     let control = Arc::new(control);
     let audit = Audit::open(config.access.audit).map_err(StartError::Audit)?;
-    let access = Access::new(!config.access.required, Vec::new(), None);
-    if config.access.required {
+    let tls = config.tls.map(|tls| Tls::load(tls, clock)).transpose()?.map(Arc::new);
+    // who has a certificate of an admin needs no first token
+    let admins = config.access.identities.iter().any(IdentityRule::is_admin);
+    let access = Access::new(!config.access.required, config.access.identities, None);
+    if config.access.required && !admins {
         bootstrap(&*control.store, &control.tokens, &config.data_dir, clock.now()).await?;
     }
     let listen = |source| StartError::Listen { address: config.listen, source };
@@ -140,11 +151,14 @@ pub(crate) async fn start_with(
     let mut tasks = JoinSet::new();
     tasks.spawn(Arc::clone(&control).follow());
     tasks.spawn(expiry::run(Arc::clone(&control)));
+    if let Some(tls) = &tls {
+        tasks.spawn(Arc::clone(tls).run());
+    }
     tasks.spawn(resolver.run(control, config.resolve_interval));
     let door =
         api::Door { loopback: address.ip().to_canonical().is_loopback(), access, audit: audit.clone() };
     let router = api::router(author, door, closed.clone());
-    let serving = tokio::spawn(server::serve(listener, router, closed));
+    let serving = tokio::spawn(server::serve(listener, tls.clone(), router, closed));
     tracing::info!(%address, "control listens");
-    Ok(Running { address, closing, tasks, audit, serving })
+    Ok(Running { address, closing, tasks, audit, tls, serving })
 }

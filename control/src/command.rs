@@ -7,7 +7,9 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use crate::{
     app::{Running, start},
     backup::command::{BackupFlags, RestoreFlags},
-    config::{Config, Flags, LogFormat, UsageError},
+    clock::Clock,
+    config::{Config, DevCerts, Flags, LogFormat, TrialConfig, UsageError},
+    trial,
 };
 
 /// Wrong usage (sysexits.h `EX_USAGE`).
@@ -20,7 +22,7 @@ Try it:
   bellhop-proxy --listen 127.0.0.1:8080 --upstream 127.0.0.1:9090 --destination route:8080 --control http://127.0.0.1:7070
   curl -N 'http://127.0.0.1:7070/v1/routes?watch=true'
 
-Commands: backup, restore; see bellhop-control COMMAND --help.
+Commands: backup, restore, dev-certs; see bellhop-control COMMAND --help.
 It speaks HTTP and JSON, described at /openapi.json. Exit codes: 0 done, or ended as
 told; 1 could not start, or not done; 64 wrong flags.";
 
@@ -39,6 +41,7 @@ struct Arguments {
 enum Task {
     Backup(BackupFlags),
     Restore(RestoreFlags),
+    DevCerts(DevCerts),
 }
 
 /// Runs the program with this command line, the program's name in front.
@@ -61,6 +64,10 @@ where
     let outcome = match arguments.task {
         Some(Task::Backup(flags)) => flags.run(),
         Some(Task::Restore(flags)) => flags.run(),
+        Some(Task::DevCerts(flags)) => match flags.resolve() {
+            Ok(config) => dev_certs(&config),
+            Err(faults) => return fail(&faults.to_string(), EXIT_USAGE),
+        },
         None => match arguments.flags.resolve() {
             Ok(config) => serve(config),
             Err(faults @ UsageError::Faults(_)) => return fail(&faults.to_string(), EXIT_USAGE),
@@ -71,6 +78,15 @@ where
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&causes(&error), 1),
     }
+}
+
+fn dev_certs(config: &TrialConfig) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let written = trial::refresh(config, Clock::System.now())?;
+    let files = if written.is_empty() { "all are there and young".to_owned() } else { written.join(", ") };
+    // what was asked for is done, whether or not anybody reads of it
+    writeln!(std::io::stdout(), "{}: {files}", config.directory.display()).ok();
+    Ok(())
 }
 
 fn serve(config: Config) -> anyhow::Result<()> {

@@ -9,9 +9,12 @@ use crate::networks::Networks;
 
 mod access;
 mod etcd;
+mod tls;
 
 pub use access::AccessConfig;
 pub use etcd::EtcdConfig;
+pub(crate) use tls::DevCerts;
+pub use tls::{Certificates, TlsConfig, TrialConfig};
 
 /// How to serve.
 #[derive(Debug, Clone, Args)]
@@ -45,6 +48,9 @@ pub(crate) struct Flags {
     /// Listen on any address without TLS and without asking who calls. For closed test networks
     #[arg(long, env = "BELLHOP_INSECURE")]
     insecure: bool,
+
+    #[command(flatten)]
+    tls: tls::Flags,
 
     #[command(flatten)]
     access: access::Flags,
@@ -83,6 +89,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Directory of the embedded store, and of the first token.
     pub data_dir: PathBuf,
+    /// TLS, where it is spoken.
+    pub tls: Option<TlsConfig>,
     /// Who is asked who they are.
     pub access: AccessConfig,
     /// Where endpoints may be.
@@ -134,12 +142,17 @@ impl Flags {
     pub(crate) fn resolve(self) -> Result<Config, UsageError> {
         let mut faults = Vec::new();
         let loopback = self.listen.ip().to_canonical().is_loopback();
-        if !loopback && !self.insecure {
+        let (tls, identities) = self.tls.resolve(self.listen.ip(), &mut faults);
+        if !loopback && !self.insecure && tls.is_none() {
             faults.push(format!(
                 "--listen {}: this address is not loopback, and everybody who reaches it could change every route. \
-                 Listen on 127.0.0.1 or [::1], or say --insecure on a network that is closed to others.",
+                 Speak TLS and ask callers who they are (--tls-cert-file and --tls-key-file, or --dev-certs for a trial), \
+                 listen on 127.0.0.1 or [::1], or say --insecure on a network that is closed to others.",
                 self.listen
             ));
+        }
+        if self.insecure && tls.is_some() {
+            faults.push("--insecure: does without TLS; leave out one of them".to_owned());
         }
         if !loopback && self.insecure && self.access.is_required() {
             faults.push(
@@ -164,7 +177,8 @@ impl Flags {
                 listen: self.listen,
                 store,
                 data_dir: self.data_dir,
-                access: self.access.resolve(loopback || self.insecure),
+                access: self.access.resolve(tls.is_none() && (loopback || self.insecure), identities),
+                tls,
                 endpoint_networks,
                 resolve_interval: self.resolve_interval,
                 log: self.log,

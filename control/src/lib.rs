@@ -20,4 +20,6 @@ mod record;
 mod registry;
 mod server;
 pub mod store;
+pub mod tls;
+pub mod trial;
 mod world;

@@ -1,32 +1,48 @@
 //! Connections: accepted, served by hyper, ended gently.
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use hyper::{Request, body::Incoming};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
+    time::timeout,
 };
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::access::Peer;
+use crate::{
+    access::{Identity, Peer},
+    tls::Tls,
+};
 
 /// Connections at once: proxies hold one or two each.
 const CONNECTIONS: usize = 25_000;
 /// A head must be there within this time.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// So must TLS.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// A watcher that takes nothing for this long is cut by the kernel.
 const TAKES_NOTHING: Duration = Duration::from_secs(30);
 
 /// Serves until `closing` says so, then until the last connection has ended.
-pub(crate) async fn serve(listener: TcpListener, router: Router, mut closing: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    router: Router,
+    mut closing: watch::Receiver<bool>,
+) {
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     // dropped with this task, and all connections with it
@@ -48,7 +64,49 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut closing: wa
             }
         };
         prepare(&stream);
-        let (router, peer) = (router.clone(), Peer { address, identity: None });
+        let serving = Serving { router: router.clone(), address, watcher: graceful.watcher() };
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor());
+        connections.spawn(async move {
+            match acceptor {
+                None => serving.http(stream, None).await,
+                Some(acceptor) => serving.https(acceptor, stream).await,
+            }
+            drop(slot);
+        });
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+/// What a connection needs.
+struct Serving {
+    router: Router,
+    address: SocketAddr,
+    watcher: Watcher,
+}
+
+impl Serving {
+    async fn https(self, acceptor: TlsAcceptor, stream: TcpStream) {
+        let stream = match timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(peer = %self.address, %error, "no TLS"),
+            Err(_) => return tracing::debug!(peer = %self.address, "no TLS in time"),
+        };
+        let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let identity = certificate.map(|certificate| Identity::of(certificate));
+        match identity {
+            None => self.http(stream, None).await,
+            Some(Some(identity)) => self.http(stream, Some(Arc::new(identity))).await,
+            // TLS knows it and we do not: better nobody than anybody
+            Some(None) => tracing::warn!(peer = %self.address, "a client certificate that cannot be read"),
+        }
+    }
+
+    async fn http<S>(self, stream: S, identity: Option<Arc<Identity>>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (router, peer) = (self.router, Peer { address: self.address, identity });
         let service = tower::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
             let router = router.clone();
@@ -62,17 +120,11 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut closing: wa
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(64 << 10);
         builder.http2().timer(TokioTimer::new()).max_concurrent_streams(100).max_header_list_size(64 << 10);
         let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-        let connection = graceful.watch(connection.into_owned());
-        connections.spawn(async move {
-            let connection = pin!(connection);
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
-            }
-            drop(slot);
-        });
+        let connection = pin!(self.watcher.watch(connection.into_owned()));
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "connection ended");
+        }
     }
-    drop(listener);
-    graceful.shutdown().await;
 }
 
 fn prepare(stream: &TcpStream) {

@@ -20,19 +20,18 @@ mod watch;
 
 use std::{future::Future, path::PathBuf};
 
+use bellhop_client::{BaseUrl, Credentials};
 use tokio::time::Instant;
 
+pub(crate) use self::tables::{Tables, WatchState};
 use self::{control::Control, held::Held};
-pub(crate) use self::{
-    control::check_url,
-    tables::{Tables, WatchState},
-};
 use crate::{config::Routing, telemetry::Housekeeping};
 
 /// Where routes come from, and who this proxy is.
 #[derive(Debug, Clone)]
 struct Settings {
-    control: Option<String>,
+    control: Option<BaseUrl>,
+    credentials: Credentials,
     id: String,
     workload: String,
     snapshot: Option<PathBuf>,
@@ -55,6 +54,7 @@ pub(crate) fn prepare(
 ) -> Routes {
     let settings = Settings {
         control: config.control.clone(),
+        credentials: config.credentials(),
         id: id(config.proxy_id.as_deref(), process),
         workload: config.workload.clone().unwrap_or_default(),
         snapshot: config.snapshot.clone(),
@@ -79,11 +79,8 @@ impl Routes {
         ended: impl Future<Output = ()>,
     ) {
         let house = House { tables, counters, held: &self.held, started: Instant::now() };
-        let control = self.settings.control.as_deref().map(|url| Control::new(url, &self.settings.id));
-        let control = match control.transpose() {
-            Ok(control) => control,
-            Err(error) => return tracing::error!(%error, "routes are not watched"),
-        };
+        let Settings { control, credentials, id, .. } = &self.settings;
+        let control = control.clone().map(|url| Control::new(url, credentials.clone(), id));
         let watching = async {
             match &control {
                 Some(control) => tokio::select! {
@@ -144,6 +141,8 @@ fn default_id() -> String {
 pub(crate) enum WatchEnd {
     /// Control could not be reached.
     Unreachable,
+    /// Files with the token or with certificates cannot be used.
+    Credentials,
     /// Control answered with another status than 200.
     Status,
     /// Control closed the stream, between two lines.
@@ -168,6 +167,7 @@ impl WatchEnd {
     /// All texts, in the order of declaration.
     pub(crate) const TEXTS: &[&str] = &[
         "unreachable",
+        "credentials",
         "status",
         "closed",
         "half-line",

@@ -26,25 +26,34 @@ pub(crate) struct Cli {
 /// Options that every command takes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// Base address of the control API
+    /// Base address of the control API [default: that of the context, else http://127.0.0.1:7070]
+    #[arg(long, global = true, env = "BELLHOP_SERVER", value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Context to use, instead of the current one (see `bellhop config`); a --server that is given takes nothing of the
+    /// current one
+    #[arg(long, global = true, env = "BELLHOP_CONTEXT", value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// File with the token that tells control who this is
+    #[arg(long, global = true, env = "BELLHOP_TOKEN_FILE", value_name = "FILE", hide_env_values = true)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// File with the authorities (PEM) that vouch for control [default: those that this machine trusts]
+    #[arg(long, global = true, env = "BELLHOP_CA_FILE", value_name = "FILE", hide_env_values = true)]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// File with a client certificate (PEM, its chain behind it), instead of a token
     #[arg(
         long,
         global = true,
-        env = "BELLHOP_SERVER",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:7070"
+        env = "BELLHOP_CLIENT_CERT_FILE",
+        value_name = "FILE",
+        hide_env_values = true
     )]
-    pub(crate) server: String,
-    /// Namespace of the objects named on the command line
-    #[arg(
-        short = 'n',
-        long,
-        global = true,
-        env = "BELLHOP_NAMESPACE",
-        value_name = "NS",
-        default_value = "default"
-    )]
-    pub(crate) namespace: bellhop_api::DnsLabel,
+    pub(crate) client_cert_file: Option<PathBuf>,
+    /// File with the key of that certificate (PEM)
+    #[arg(long, global = true, env = "BELLHOP_CLIENT_KEY_FILE", value_name = "FILE", hide_env_values = true)]
+    pub(crate) client_key_file: Option<PathBuf>,
+    /// Namespace of the objects named on the command line [default: that of the context, else default]
+    #[arg(short = 'n', long, global = true, env = "BELLHOP_NAMESPACE", value_name = "NS")]
+    pub(crate) namespace: Option<bellhop_api::DnsLabel>,
     /// How to print: a table, a wider one, or the objects themselves
     #[arg(short = 'o', long, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
@@ -123,6 +132,19 @@ pub(crate) enum Command {
         #[arg(short, long, value_name = "DESTINATION")]
         to: Destination,
     },
+    /// Tell control who you are, and keep that as the current context; the token is read from --token-file or typed
+    #[command(
+        after_help = "Example:   bellhop login --server https://control.example.org:7070 --ca-file ca.pem < token"
+    )]
+    Login,
+    /// Contexts: which control plane, who you are there, in which namespace
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Tokens: who may do what, and until when
+    #[command(subcommand, visible_alias = "tokens")]
+    Token(TokenCommand),
+    /// Tell whom control takes you for
+    Whoami,
     /// Show it all working on this machine in a few seconds: control plane, three services, proxies, sandboxes
     Demo {
         /// Leave everything running, and print curl lines to try
@@ -153,6 +175,66 @@ pub(crate) enum Command {
     },
     /// Print the version of this command, and of the control plane where one answers
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// List all contexts
+    GetContexts,
+    /// Make a context the current one
+    UseContext {
+        /// Its name
+        name: String,
+    },
+    /// Make or change a context: --server, --namespace, --token-file, --ca-file, --client-cert-file, --client-key-file
+    SetContext {
+        /// Its name
+        name: String,
+    },
+    /// Forget a context and its token
+    DeleteContext {
+        /// Its name
+        name: String,
+    },
+    /// Show the whole file, without tokens
+    View,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token, and print it this once
+    #[command(
+        after_help = "Example:   bellhop token create --role developer --namespaces shop --ttl 30d --description 'ci of the shop' --out token"
+    )]
+    Create(CreateToken),
+    /// List all tokens; the tokens themselves are known to nobody but their holders
+    #[command(visible_alias = "ls")]
+    List,
+    /// Revoke tokens, and end what was opened with them
+    Revoke {
+        /// Their ids
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateToken {
+    /// proxy (watch and report), developer (read; edit in its namespaces) or admin (everything)
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: bellhop_api::access::Role,
+    /// Where a developer may edit; * for everywhere
+    #[arg(long, value_name = "NS,…", value_delimiter = ',')]
+    pub(crate) namespaces: Vec<String>,
+    /// How long it is good for, such as 12h or 30d; 90d at most, and where nothing is given
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) ttl: Option<String>,
+    /// Whose it is and for what
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) description: String,
+    /// Write the token to this file, for its owner alone, instead of printing it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Files of manifests.

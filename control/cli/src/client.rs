@@ -1,17 +1,14 @@
 //! Speaks to the control API.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use bellhop_client::{BaseUrl, Credentials, Reach, SendError, Timing};
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, StatusCode, Uri, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{Client as HttpClient, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use serde::{Serialize, de::DeserializeOwned};
-use tower::{ServiceBuilder, ServiceExt as _, timeout::Timeout};
+use tokio::time::timeout;
 
 use crate::exit::Failure;
 
@@ -25,8 +22,7 @@ const LONGEST_LINE: usize = 16 * 1024 * 1024;
 /// A client of one control plane. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
-    server: String,
-    http: Timeout<HttpClient<HttpConnector, Full<Bytes>>>,
+    reach: Arc<Reach>,
 }
 
 /// An answer that was read whole.
@@ -40,25 +36,12 @@ impl Client {
     /// Makes a client; connects to nobody yet.
     ///
     /// # Errors
-    /// When `server` is not the base of an `http` URL.
-    pub(crate) fn new(server: &str) -> Result<Self, Failure> {
-        let bad = |why: &str| {
-            Failure::Usage(format!("--server {server:?}: {why}; write it as http://127.0.0.1:7070"))
-        };
-        let uri: Uri = server.parse().map_err(|_| bad("is not a URL"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(bad("https is not spoken yet; use http on the loopback address")),
-            _ => return Err(bad("has no http:// in front")),
-        }
-        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-            return Err(bad("has a path; only scheme, host and port are used"));
-        }
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(Duration::from_secs(5)));
-        let http = HttpClient::builder(TokioExecutor::new()).build(connector);
-        let http = ServiceBuilder::new().timeout(ANSWER_WITHIN).service(http);
-        Ok(Self { server: server.trim_end_matches('/').to_owned(), http })
+    /// When `server` is not the base of a URL.
+    pub(crate) fn new(server: &str, credentials: Credentials) -> Result<Self, Failure> {
+        let url: BaseUrl =
+            server.parse().map_err(|why| Failure::Usage(format!("--server {server:?}: {why}")))?;
+        let timing = Timing { connect: Duration::from_secs(5), idle: Duration::from_secs(60) };
+        Ok(Self { reach: Arc::new(Reach::new(url, credentials, timing)) })
     }
 
     /// Gets `path` as JSON.
@@ -129,12 +112,18 @@ impl Client {
         };
         let request = Request::builder()
             .method(method)
-            .uri(format!("{}{path}", self.server))
+            .uri(format!("{}{path}", self.reach.url()))
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::from(bytes))
             .map_err(|why| Failure::Usage(format!("{path:?} cannot be asked for: {why}")))?;
-        self.http.clone().oneshot(request).await.map_err(|why| self.unreachable(&*why))
+        match timeout(ANSWER_WITHIN, self.reach.send(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(why @ SendError::Credentials(_))) => Err(Failure::NoInput(why.to_string())),
+            Ok(Err(why @ SendError::Readable(_))) => Err(Failure::Usage(why.to_string())),
+            Ok(Err(why)) => Err(self.unreachable(&why)),
+            Err(late) => Err(self.unreachable(&late)),
+        }
     }
 
     fn unreachable(&self, why: &(dyn std::error::Error + 'static)) -> Failure {
@@ -142,10 +131,13 @@ impl Client {
         while let Some(deeper) = cause.source() {
             cause = deeper;
         }
-        Failure::Unreachable(format!(
-            "control at {} does not answer: {cause}\nStart one with `bellhop control`, or name another with --server or BELLHOP_SERVER.",
-            self.server
-        ))
+        let cause = cause.to_string();
+        let help = if cause.contains("certificate") {
+            "Name the authority that vouches for it with --ca-file, or another server with --server."
+        } else {
+            "Start one with `bellhop control`, or name another with --server or BELLHOP_SERVER."
+        };
+        Failure::Unreachable(format!("control at {} does not answer: {cause}\n{help}", self.reach.url()))
     }
 }
 
@@ -178,6 +170,9 @@ impl Answer {
                     if !problem.detail.contains(&each.detail) {
                         text.push_str(&format!("\n  {each}"));
                     }
+                }
+                if self.status == StatusCode::UNAUTHORIZED {
+                    text.push_str("\nSay who you are: `bellhop login`, or --token-file.");
                 }
                 text
             }

@@ -1,5 +1,6 @@
 //! The commands, one file for each family; this file only knows which is which.
 
+mod access;
 mod apply;
 mod create;
 mod explain;
@@ -11,6 +12,7 @@ mod wait;
 use crate::{
     args::{Cli, Command, Format, GroupCommand, SandboxCommand, ServiceCommand},
     client::Client,
+    contexts::{Chosen, Contexts},
     exit::Failure,
     output::{self, Paint},
 };
@@ -27,9 +29,10 @@ pub(crate) struct Session {
 
 impl Session {
     fn new(cli: &Cli) -> Result<Self, Failure> {
+        let Chosen { server, namespace, credentials } = Contexts::read()?.choose(&cli.global)?;
         Ok(Self {
-            client: Client::new(&cli.global.server)?,
-            namespace: cli.global.namespace.to_string(),
+            client: Client::new(&server, credentials)?,
+            namespace,
             output: cli.global.output,
             paint: Paint::new(cli.global.color),
             quiet: cli.global.quiet,
@@ -49,6 +52,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
             output::line(inform::completion(*shell).trim_end());
             Ok(())
         }
+        Command::Login => access::login(&cli.global).await,
+        Command::Config(what) => access::config(&cli.global, what),
         Command::Demo { keep } => crate::demo::run(*keep, Paint::new(cli.global.color)).await,
         _ => run_with_control(cli).await,
     }
@@ -75,9 +80,13 @@ async fn run_with_control(cli: Cli) -> Result<(), Failure> {
         Command::Routes { watch } => inform::routes(session, watch).await,
         Command::Explain { keys, to } => explain::explain(session, &keys, &to).await,
         Command::Version => inform::version(session).await,
+        Command::Token(what) => access::token(session, &what).await,
+        Command::Whoami => access::whoami(session).await,
         Command::Header { .. }
         | Command::Completion { .. }
         | Command::Demo { .. }
+        | Command::Login
+        | Command::Config(_)
         | Command::Proxy { .. }
         | Command::Control { .. } => {
             Err(Failure::Usage("this command speaks to no control plane".to_owned()))

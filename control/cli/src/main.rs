@@ -4,6 +4,7 @@
 mod args;
 mod client;
 mod commands;
+mod contexts;
 mod demo;
 mod exit;
 mod output;

@@ -90,6 +90,8 @@ impl Desk {
 fn command(server: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bellhop"));
     command.args(args).env("BELLHOP_SERVER", server).env_remove("BELLHOP_NAMESPACE");
+    // nobody's own contexts
+    command.env("BELLHOP_CONFIG", "/nonexistent/bellhop.yaml").env_remove("BELLHOP_CONTEXT");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -212,7 +214,7 @@ async fn each_exit_code_means_what_the_help_says() {
     desk.run(&["--help"]).await.done();
     desk.run(&["header", "a/b"]).await.failed(64);
     desk.run(&["sandbox", "create", "x", "--override", "route"]).await.failed(64);
-    desk.run(&["--server", "https://x", "proxies"]).await.failed(64);
+    desk.run(&["--server", "ftp://x", "proxies"]).await.failed(64);
     desk.run(&["sandbox", "get", "nobody"]).await.failed(1);
     desk.run(&["sandbox", "delete", "nobody"]).await.failed(1);
     desk.run(&["sandbox", "delete", "--ignore-not-found", "nobody"]).await.done();

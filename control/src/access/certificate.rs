@@ -25,7 +25,6 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    #[cfg_attr(not(test), expect(dead_code, reason = "certificates come with TLS"))]
     /// Reads a certificate; `None` where it is none, which TLS would not have let in.
     pub(crate) fn of(certificate: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
@@ -80,6 +79,15 @@ impl FromStr for IdentityRule {
 }
 
 impl IdentityRule {
+    /// Gives a role to one name.
+    pub(crate) fn exact(name: &str, role: Role) -> Self {
+        Self { pattern: name.to_owned(), role, namespaces: Vec::new() }
+    }
+
+    pub(crate) fn is_admin(&self) -> bool {
+        self.role == Role::Admin
+    }
+
     pub(crate) fn matches(&self, name: &str) -> bool {
         matches(self.pattern.as_bytes(), name.as_bytes())
     }

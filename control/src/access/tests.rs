@@ -149,6 +149,8 @@ fn each_role_may_what_its_name_says_and_what_nobody_thought_of_needs_an_admin() 
         (&get, Some("/v1/tokens"), "/v1/tokens", [false, false, true]),
         (&post, Some("/v1/tokens"), "/v1/tokens", [false, false, true]),
         (&get, Some("/v1/whoami"), "/v1/whoami", [true, true, true]),
+        (&get, Some("/v1/backup"), "/v1/backup", [false, false, true]),
+        (&get, Some("/v1/something/new"), "/v1/something/new", [false, false, true]),
         (&post, Some("/v1/something/new"), "/v1/something/new", [false, false, true]),
         (&get, Some("/livez"), "/livez", [true, true, true]),
     ] {

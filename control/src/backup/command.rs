@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use bellhop_client::{Credentials, Source};
 use clap::Args;
 use jiff::Timestamp;
 
@@ -39,6 +40,12 @@ pub(crate) struct BackupFlags {
     /// The control plane that is asked
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7070", env = "BELLHOP_SERVER")]
     server: String,
+    /// File with an admin's token for it
+    #[arg(long, value_name = "FILE", env = "BELLHOP_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// File with the authorities (PEM) that vouch for it [default: those that this machine trusts]
+    #[arg(long, value_name = "FILE", env = "BELLHOP_CA_FILE")]
+    ca_file: Option<PathBuf>,
     /// Read the embedded store in this directory instead, of a control plane that is not running
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -90,7 +97,12 @@ impl BackupFlags {
     fn copy(&self, mut into: impl Write) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let Some(directory) = &self.data_dir else {
-            return Ok(runtime.block_on(fetch::fetch(&self.server, into))?);
+            let credentials = Credentials {
+                token: self.token_file.clone().map(Source::File),
+                ca: self.ca_file.clone().map(Source::File),
+                certificate: None,
+            };
+            return Ok(runtime.block_on(fetch::fetch(&self.server, credentials, into))?);
         };
         if !Embedded::is_in(directory) {
             bail!("{} holds no store", directory.display());

@@ -5,13 +5,9 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{Request, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use bellhop_client::{Credentials, Reach, SendError, Timing};
+use http::{Request, header};
+use http_body_util::{BodyExt as _, Full, Limited};
 use tokio::time::timeout;
 
 /// Nothing new for this long: it hangs.
@@ -23,8 +19,8 @@ const REFUSAL_BYTES: usize = 64 << 10;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
     /// The address is none.
-    #[error("{0:?} is no address of a control plane; allowed is http://HOST:PORT")]
-    Address(String),
+    #[error("{0:?} is no address of a control plane; {1}")]
+    Address(String, bellhop_client::BaseUrlError),
     /// Nobody answers.
     #[error(
         "{server} does not answer: {source}. For a control plane that is not running, say --data-dir DIR"
@@ -33,7 +29,7 @@ pub(crate) enum FetchError {
         /// Who was asked.
         server: String,
         /// Why.
-        source: hyper_util::client::legacy::Error,
+        source: SendError,
     },
     /// It does not give it.
     #[error("{server} answers {status}: {text}")]
@@ -56,20 +52,21 @@ pub(crate) enum FetchError {
     Io(#[from] io::Error),
 }
 
-/// Copies the backup that `server` gives.
-pub(crate) async fn fetch(server: &str, mut into: impl Write) -> Result<(), FetchError> {
-    let uri: Uri = format!("{}/v1/backup", server.trim_end_matches('/'))
+/// Copies the backup that `server` gives to whoever has these credentials.
+pub(crate) async fn fetch(
+    server: &str,
+    credentials: Credentials,
+    mut into: impl Write,
+) -> Result<(), FetchError> {
+    let url = server.parse().map_err(|error| FetchError::Address(server.to_owned(), error))?;
+    let reach = Reach::new(url, credentials, Timing { connect: SILENCE, idle: SILENCE });
+    let mut request = Request::new(Full::default());
+    *request.uri_mut() = format!("{}/v1/backup", reach.url())
         .parse()
-        .map_err(|_| FetchError::Address(server.to_owned()))?;
-    if uri.scheme_str() != Some("http") || uri.authority().is_none() {
-        return Err(FetchError::Address(server.to_owned()));
-    }
-    let client = Client::builder(TokioExecutor::new()).build::<_, Empty<Bytes>>(HttpConnector::new());
-    let mut request = Request::new(Empty::new());
-    *request.uri_mut() = uri;
+        .map_err(|_| FetchError::Address(server.to_owned(), bellhop_client::BaseUrlError))?;
     request.headers_mut().insert(header::ACCEPT, header::HeaderValue::from_static("application/x-ndjson"));
     let connect = |source| FetchError::Connect { server: server.to_owned(), source };
-    let answer = timeout(SILENCE, client.request(request)).await?.map_err(connect)?;
+    let answer = timeout(SILENCE, reach.send(request)).await?.map_err(connect)?;
     let status = answer.status();
     let mut body = answer.into_body();
     if !status.is_success() {

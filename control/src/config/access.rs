@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::access::AuditTarget;
+use crate::access::{AuditTarget, IdentityRule};
 
 /// Flags of this section.
 #[derive(Debug, Clone, Args)]
@@ -36,13 +36,15 @@ pub(crate) enum Auth {
 pub struct AccessConfig {
     /// Callers must say who they are.
     pub required: bool,
+    /// The roles of client certificates.
+    pub identities: Vec<IdentityRule>,
     /// Where attempts to write are written down.
     pub audit: AuditTarget,
 }
 
 impl Flags {
     /// `open`: nobody needs to be asked (loopback without TLS, or --insecure).
-    pub(super) fn resolve(self, open: bool) -> AccessConfig {
+    pub(super) fn resolve(self, open: bool, identities: Vec<IdentityRule>) -> AccessConfig {
         let required = self.auth == Auth::Required || !open;
         let audit = match self.audit_log.as_deref() {
             None | Some("") if required => AuditTarget::Stdout,
@@ -50,7 +52,7 @@ impl Flags {
             Some("-") => AuditTarget::Stdout,
             Some(file) => AuditTarget::File(PathBuf::from(file)),
         };
-        AccessConfig { required, audit }
+        AccessConfig { required, identities, audit }
     }
 
     pub(super) fn is_required(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bellhop_api::DnsLabel;
+use bellhop_client::{BaseUrl, BaseUrlError, Credentials, Source};
 use serde::Serialize;
 
 use super::faults::Faults;
@@ -11,9 +12,25 @@ use super::faults::Faults;
 #[group(skip)]
 #[command(next_help_heading = "Routes")]
 pub(super) struct Flags {
-    /// Base URL of the control plane that routes are watched from, for example http://127.0.0.1:7070
+    /// Base URL of the control plane that routes are watched from, for example https://control.example.org:7070 or
+    /// http://127.0.0.1:7070
     #[arg(long, env = "BELLHOP_CONTROL", hide_env_values = true, value_name = "URL")]
     control: Option<String>,
+    /// File with the token that tells control who this proxy is; read again when it changes. Sent over https, or to
+    /// loopback, alone
+    #[arg(long, env = "BELLHOP_TOKEN_FILE", hide_env_values = true, value_name = "FILE")]
+    token_file: Option<String>,
+    /// File with the authorities (PEM, several may overlap) that vouch for control; read again when it changes
+    /// [default: those that this host trusts]
+    #[arg(long, env = "BELLHOP_CA_FILE", hide_env_values = true, value_name = "FILE")]
+    ca_file: Option<String>,
+    /// File with the certificate (PEM, its chain behind it) that tells control who this proxy is; read again when it
+    /// changes
+    #[arg(long, env = "BELLHOP_CLIENT_CERT_FILE", hide_env_values = true, value_name = "FILE")]
+    client_cert_file: Option<String>,
+    /// File with the key of that certificate (PEM); read again when it changes
+    #[arg(long, env = "BELLHOP_CLIENT_KEY_FILE", hide_env_values = true, value_name = "FILE")]
+    client_key_file: Option<String>,
     /// Name of this proxy towards the control plane [default: host name and process id]
     #[arg(long, env = "BELLHOP_PROXY_ID", hide_env_values = true, value_name = "ID")]
     proxy_id: Option<String>,
@@ -48,7 +65,16 @@ pub(super) struct Flags {
 #[derive(Debug, Clone, Serialize)]
 pub struct Routing {
     /// Base URL of the control plane.
-    pub control: Option<String>,
+    #[serde(serialize_with = "shown")]
+    pub control: Option<BaseUrl>,
+    /// File with the token for control.
+    pub token_file: Option<PathBuf>,
+    /// File with the authorities that vouch for control; absent, those of the host.
+    pub ca_file: Option<PathBuf>,
+    /// File with this proxy's certificate.
+    pub client_cert_file: Option<PathBuf>,
+    /// File with the key of that certificate.
+    pub client_key_file: Option<PathBuf>,
     /// Name of this proxy towards the control plane; absent, host name and process id.
     pub proxy_id: Option<String>,
     /// Name of the workload beside the proxy.
@@ -71,14 +97,37 @@ impl Default for Routing {
     }
 }
 
+impl Routing {
+    /// Whom this proxy trusts, and who it says it is.
+    pub(crate) fn credentials(&self) -> Credentials {
+        Credentials {
+            token: self.token_file.clone().map(Source::File),
+            ca: self.ca_file.clone().map(Source::File),
+            certificate: self.client_cert_file.clone().zip(self.client_key_file.clone()),
+        }
+    }
+}
+
+fn shown<S: serde::Serializer>(url: &Option<BaseUrl>, into: S) -> Result<S::Ok, S::Error> {
+    url.as_ref().map(BaseUrl::as_str).serialize(into)
+}
+
 impl Flags {
     pub(super) fn resolve(self, faults: &mut Faults) -> Routing {
         let carriers: Vec<String> = self.carriers.into_iter().filter(|carrier| !carrier.is_empty()).collect();
         for carrier in &carriers {
             faults.explained::<bellhop_route::Carrier>("carriers", Some(carrier));
         }
-        Routing {
-            control: control_url(self.control, faults),
+        let control = control_url(self.control, faults);
+        let file = |given: Option<String>| given.filter(|file| !file.is_empty()).map(PathBuf::from);
+        let (token_file, ca_file) = (file(self.token_file), file(self.ca_file));
+        let (client_cert_file, client_key_file) = (file(self.client_cert_file), file(self.client_key_file));
+        let routing = Routing {
+            control,
+            token_file,
+            ca_file,
+            client_cert_file,
+            client_key_file,
             proxy_id: proxy_id(self.proxy_id, faults),
             workload: self.workload.filter(|name| !name.is_empty()),
             namespace: faults
@@ -89,15 +138,32 @@ impl Flags {
             carriers: if carriers.is_empty() { vec!["baggage".to_owned()] } else { carriers },
             allow_loopback_endpoints: faults
                 .switch("allow-loopback-endpoints", self.allow_loopback_endpoints.as_ref()),
-        }
+        };
+        check_credentials(&routing, faults);
+        routing
     }
 }
 
-fn control_url(typed: Option<String>, faults: &mut Faults) -> Option<String> {
+fn control_url(typed: Option<String>, faults: &mut Faults) -> Option<BaseUrl> {
     let typed = typed.filter(|url| !url.is_empty())?;
-    crate::routes::check_url(&typed)
-        .map_err(|_| faults.add("control", &typed, "allowed: http://HOST[:PORT], without a path"))
-        .ok()
+    typed.parse().map_err(|error: BaseUrlError| faults.add("control", &typed, error)).ok()
+}
+
+/// Files that do not go together, or with the URL.
+fn check_credentials(routing: &Routing, faults: &mut Faults) {
+    let Routing { control, token_file, client_cert_file, client_key_file, .. } = routing;
+    if let (Some(file), Some(url)) = (token_file, control)
+        && !url.keeps_secrets()
+    {
+        let why = format!("not sent to {url}, where everybody on the way could read it; use https://");
+        faults.add("token-file", file.display(), why);
+    }
+    let (flag, file) = match (client_cert_file, client_key_file) {
+        (Some(file), None) => ("client-cert-file", file),
+        (None, Some(file)) => ("client-key-file", file),
+        _ => return,
+    };
+    faults.add(flag, file.display(), "needs both --client-cert-file and --client-key-file");
 }
 
 fn proxy_id(typed: Option<String>, faults: &mut Faults) -> Option<String> {

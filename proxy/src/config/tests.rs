@@ -166,3 +166,19 @@ fn every_flag_can_be_given_by_the_environment_variable_of_its_name() {
         assert!(flag.get_help().is_some() && flag.get_help_heading().is_some(), "--{long}");
     }
 }
+
+#[test]
+fn a_token_goes_over_tls_or_to_loopback_alone_and_certificate_and_key_come_together() {
+    for url in ["https://control.example.org", "http://127.0.0.1:7070"] {
+        let routing = config(&format!("--control {url} --token-file /t --ca-file /c")).routing;
+        assert_eq!(routing.control.unwrap().as_str(), url);
+        assert_eq!(routing.token_file, Some("/t".into()));
+    }
+    let readable = faults("--control http://control.example.org --token-file /t");
+    assert!(readable.contains("--token-file") && readable.contains("https://"), "{readable}");
+    for half in ["--client-cert-file /c", "--client-key-file /k"] {
+        assert!(faults(&format!("--control https://a {half}")).contains("needs both"), "{half}");
+    }
+    let bad = faults("--control https://a/path");
+    assert!(bad.contains("https://HOST[:PORT]"), "{bad}");
+}

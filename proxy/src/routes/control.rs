@@ -3,14 +3,11 @@
 use std::{io, time::Duration};
 
 use bellhop_api::report::ProxyReport;
+use bellhop_client::{BaseUrl, Credentials, Reach, SendError, Timing};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 
@@ -21,31 +18,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A report is small and control only notes it.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a URL does not lead to a control plane.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{url:?} is no base URL of a control plane; allowed is http://HOST[:PORT], without a path")]
-pub(crate) struct BadUrl {
-    url: String,
-}
-
-/// Checks the base URL of a control plane, and gives `http://HOST[:PORT]`.
-///
-/// # Errors
-/// It has another scheme, no host, a path or a query.
-pub(crate) fn check_url(url: &str) -> Result<String, BadUrl> {
-    let bad = || BadUrl { url: url.to_owned() };
-    let uri: Uri = url.parse().map_err(|_| bad())?;
-    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(bad)?;
-    let plain = uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/") && uri.query().is_none();
-    if plain { Ok(format!("http://{authority}")) } else { Err(bad()) }
-}
-
 /// An exchange that did not give what it should.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ControlError {
     /// No connection, or it broke.
     #[error("control cannot be reached")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Nobody can be trusted, or there is nothing to say who this is.
+    #[error(transparent)]
+    Credentials(SendError),
     /// Another status than asked for.
     #[error("control answers {status}")]
     Status {
@@ -59,27 +40,16 @@ pub(super) enum ControlError {
 /// A client of one control plane, in the name of one proxy.
 #[derive(Debug)]
 pub(super) struct Control {
-    base: String,
     id: String,
-    client: Client<HttpConnector, Full<Bytes>>,
+    reach: Reach,
 }
 
 impl Control {
     /// A client for the control plane at `url`.
-    ///
-    /// # Errors
-    /// See [`check_url`].
-    pub(super) fn new(url: &str, id: &str) -> Result<Self, BadUrl> {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(1)
-            .build(connector);
+    pub(super) fn new(url: BaseUrl, credentials: Credentials, id: &str) -> Self {
+        let timing = Timing { connect: CONNECT_TIMEOUT, idle: Duration::from_secs(30) };
         let id = utf8_percent_encode(id, NON_ALPHANUMERIC).to_string();
-        Ok(Self { base: check_url(url)?, id, client })
+        Self { id, reach: Reach::new(url, credentials, timing) }
     }
 
     /// Opens the watch, from `since` on or with a list.
@@ -87,7 +57,7 @@ impl Control {
     /// # Errors
     /// Control is not there, is silent, or answers something else than a stream.
     pub(super) async fn watch(&self, since: Option<&str>) -> Result<Incoming, ControlError> {
-        let mut uri = format!("{}/v1/routes?watch=true&proxy={}", self.base, self.id);
+        let mut uri = format!("{}/v1/routes?watch=true&proxy={}", self.reach.url(), self.id);
         if let Some(since) = since {
             uri.push_str("&since=");
             uri.extend(utf8_percent_encode(since, NON_ALPHANUMERIC));
@@ -102,7 +72,7 @@ impl Control {
     /// Control is not there, is silent, or does not take it.
     pub(super) async fn report(&self, report: &ProxyReport) -> Result<(), ControlError> {
         let body = serde_json::to_vec(report).map_err(|error| ControlError::Unreachable(error.into()))?;
-        let request = Request::post(format!("{}/v1/proxies/{}", self.base, self.id))
+        let request = Request::post(format!("{}/v1/proxies/{}", self.reach.url(), self.id))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::from(body));
         self.send(request, REPORT_TIMEOUT).await.map(drop)
@@ -116,8 +86,11 @@ impl Control {
         let mut request = request.map_err(|error| ControlError::Unreachable(error.into()))?;
         let agent = concat!("bellhop-proxy/", env!("CARGO_PKG_VERSION"));
         request.headers_mut().insert(header::USER_AGENT, header::HeaderValue::from_static(agent));
-        let response = match timeout(within, self.client.request(request)).await {
+        let response = match timeout(within, self.reach.send(request)).await {
             Ok(Ok(response)) => response,
+            Ok(Err(error @ (SendError::Credentials(_) | SendError::Readable(_)))) => {
+                return Err(ControlError::Credentials(error));
+            }
             Ok(Err(error)) => return Err(ControlError::Unreachable(error.into())),
             Err(_) => {
                 let silent = io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
@@ -131,32 +104,5 @@ impl Control {
         let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = seconds.and_then(|text| text.parse().ok()).map(Duration::from_secs);
         Err(ControlError::Status { status, retry_after })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_control_url_is_a_scheme_and_an_authority() {
-        for good in
-            ["http://127.0.0.1:7070", "http://127.0.0.1:7070/", "http://[::1]:7070", "http://control.bellhop"]
-        {
-            assert_eq!(check_url(good).unwrap(), good.trim_end_matches('/'));
-        }
-        for bad in [
-            "",
-            "127.0.0.1:7070",
-            "https://control",
-            "http://",
-            "http://a/b",
-            "http://a/?x",
-            "http://u:p@a",
-            "unix:/x",
-        ] {
-            let error = check_url(bad).unwrap_err();
-            assert!(error.to_string().contains("http://HOST[:PORT]"), "{bad}");
-        }
     }
 }

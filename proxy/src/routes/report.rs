@@ -66,7 +66,7 @@ async fn keep_reporting(control: &Control, house: &House<'_>, workload: &str) {
                         }
                         retry_after
                     }
-                    ControlError::Unreachable(_) => None,
+                    ControlError::Unreachable(_) | ControlError::Credentials(_) => None,
                 };
                 sleep_until(next).await;
                 sleep(backoff.next(asked)).await;
@@ -95,7 +95,7 @@ fn count(house: &House<'_>, outcome: &Result<(), ControlError>) {
     let outcome = match outcome {
         Ok(()) => "accepted",
         Err(ControlError::Status { .. }) => "refused",
-        Err(ControlError::Unreachable(_)) => "failed",
+        Err(ControlError::Unreachable(_) | ControlError::Credentials(_)) => "failed",
     };
     house.counters.reports.with_label_values(&[outcome]).inc();
 }

@@ -35,7 +35,7 @@ impl Lab {
         let tables = Rc::new(Tables::new("default".parse().unwrap()));
         let telemetry = Rc::new(Telemetry::quiet());
         let config = Routing {
-            control: control.map(str::to_owned),
+            control: control.map(|url| url.parse().unwrap()),
             proxy_id: Some("p-1".to_owned()),
             workload: Some("frontend".to_owned()),
             snapshot,

@@ -28,11 +28,13 @@ struct End {
     retry_after: Option<Duration>,
     /// What is held cannot be resumed from: ask for a list.
     forget_since: bool,
+    /// For people, where the cause alone says too little.
+    detail: Option<String>,
 }
 
 impl From<WatchEnd> for End {
     fn from(cause: WatchEnd) -> Self {
-        Self { cause, good: false, retry_after: None, forget_since: false }
+        Self { cause, good: false, retry_after: None, forget_since: false, detail: None }
     }
 }
 
@@ -56,7 +58,8 @@ pub(super) async fn watch(control: &Control, house: &House<'_>) {
         let wait = backoff.next(end.retry_after);
         let cause = end.cause.as_str();
         if told.is_none_or(|(before, at)| before != end.cause || at.elapsed() > REMIND) {
-            tracing::warn!(cause, ?wait, "the watch ended; the last table stays in force");
+            let detail = end.detail.as_deref();
+            tracing::warn!(cause, detail, ?wait, "the watch ended; the last table stays in force");
             told = Some((end.cause, Instant::now()));
         } else {
             tracing::debug!(cause, ?wait, "the watch ended again");
@@ -75,16 +78,27 @@ async fn stream(control: &Control, house: &House<'_>, list: bool) -> End {
             tracing::debug!(%status, "control does not give the watch");
             // 4xx that speaks of the request itself: perhaps of the token.
             let forget_since = matches!(status, StatusCode::BAD_REQUEST | StatusCode::GONE);
-            return End { retry_after, forget_since, ..WatchEnd::Status.into() };
+            let detail = Some(format!("control answers {status}"));
+            return End { retry_after, forget_since, detail, ..WatchEnd::Status.into() };
+        }
+        Err(error @ ControlError::Credentials(_)) => {
+            return End { detail: Some(error.to_string()), ..WatchEnd::Credentials.into() };
         }
         Err(error @ ControlError::Unreachable(_)) => {
-            tracing::debug!(error = &error as &dyn Error, "no watch");
-            return WatchEnd::Unreachable.into();
+            return End { detail: Some(deepest(&error)), ..WatchEnd::Unreachable.into() };
         }
     };
     let mut follower = Follower::new(house, position.is_none());
     let cause = read(body, house, &mut follower).await;
     End { good: follower.is_following(), ..cause.into() }
+}
+
+/// What is at the bottom of an error: "connection refused" rather than "control cannot be reached".
+fn deepest(mut error: &dyn Error) -> String {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }
 
 async fn read(mut body: Incoming, house: &House<'_>, follower: &mut Follower<'_>) -> WatchEnd {

@@ -6,6 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 use bellhop_api::{
     Override, RoutingKey, Sandbox, SandboxSpec, Service as ServiceObject, ServiceSpec, answers::InForce,
 };
+use bellhop_client::Credentials;
 use http::Method;
 use tokio::time::Instant;
 
@@ -59,7 +60,8 @@ impl Scene {
             }
             next = Some(scene.stand_beside(service, baseline, &server).await?);
         }
-        let client = Client::new(&server).map_err(|why| CannotStart::new("a client of control", why))?;
+        let client = Client::new(&server, Credentials::default())
+            .map_err(|why| CannotStart::new("a client of control", why))?;
         for service in CHAIN {
             apply_service(&client, service).await?;
         }

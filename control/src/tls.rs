@@ -1,0 +1,228 @@
+//! The listener's side of TLS, made anew whenever its files have changed.
+//!
+//! A certificate that has ended, or files that cannot be read, do not take the place of what serves; at the start they
+//! keep control from starting. Connections that stand stay as they are; sessions are not resumed, so that each new
+//! connection is judged by the authorities of its day.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bellhop_client::Stamps;
+use jiff::Timestamp;
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::ring,
+    server::{
+        NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier, danger::ClientCertVerifier,
+    },
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    access::Identity,
+    clock::Clock,
+    config::{Certificates, TlsConfig},
+    trial::{self, TrialError},
+};
+
+/// Files and clock are looked at this often.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// TLS cannot be spoken.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is no PEM of the kind that it should be.
+    #[error("{}: {why}", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The certificate is not good (any more).
+    #[error("{}: the certificate has ended at {until}", path.display())]
+    Ended {
+        /// The file.
+        path: PathBuf,
+        /// When.
+        until: Timestamp,
+    },
+    /// Certificate and key do not go together.
+    #[error("certificate and key cannot be used: {0}")]
+    Pair(#[from] rustls::Error),
+    /// The client authorities cannot be used.
+    #[error("authorities of client certificates cannot be used: {0}")]
+    Authorities(#[from] VerifierBuilderError),
+    /// Certificates for a trial cannot be made.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
+}
+
+/// See the module.
+pub(crate) struct Tls {
+    config: TlsConfig,
+    clock: Clock,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    stamps: Stamps,
+    server: Arc<ServerConfig>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// Reads the files, and makes them first where they are for a trial.
+    ///
+    /// # Errors
+    /// When they cannot be used now.
+    pub(crate) fn load(config: TlsConfig, clock: Clock) -> Result<Self, TlsError> {
+        if let Certificates::Trial(trial) = &config.certificates {
+            trial::refresh(trial, clock.now())?;
+        }
+        let stamps = Stamps::of(files(&config));
+        let server = Arc::new(server(&config, clock.now())?);
+        Ok(Self { config, clock, current: Mutex::new(Current { stamps, server }) })
+    }
+
+    /// For the next connection.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner).server))
+    }
+
+    /// Renews what is control's own to renew, and takes files that have changed.
+    pub(crate) fn refresh(&self) {
+        let now = self.clock.now();
+        if let Certificates::Trial(config) = &self.config.certificates {
+            match trial::refresh(config, now) {
+                Ok(written) if written.is_empty() => {}
+                Ok(written) => tracing::info!(?written, "certificates renewed"),
+                Err(error) => tracing::error!(%error, "certificates cannot be renewed"),
+            }
+        }
+        let stamps = Stamps::of(files(&self.config));
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.stamps == stamps {
+            return;
+        }
+        match server(&self.config, now) {
+            Ok(server) => {
+                tracing::info!("certificates have changed and are used from now on");
+                current.server = Arc::new(server);
+            }
+            Err(error) => {
+                tracing::error!(%error, "certificates have changed and cannot be used; those of before stay")
+            }
+        }
+        current.stamps = stamps;
+    }
+
+    /// Looks after the files, for ever.
+    pub(crate) async fn run(self: Arc<Self>) {
+        loop {
+            sleep(LOOK).await;
+            let tls = Arc::clone(&self);
+            // it reads and writes files
+            if tokio::task::spawn_blocking(move || tls.refresh()).await.is_err() {
+                tracing::error!("looking after the certificates failed");
+            }
+        }
+    }
+}
+
+/// Certificate and key.
+fn pair(config: &TlsConfig) -> (PathBuf, PathBuf) {
+    match &config.certificates {
+        Certificates::Files { certificate, key } => (certificate.clone(), key.clone()),
+        Certificates::Trial(trial) => {
+            (trial.directory.join(trial::SERVER), trial.directory.join(trial::SERVER_KEY))
+        }
+    }
+}
+
+fn files(config: &TlsConfig) -> Vec<PathBuf> {
+    let (certificate, key) = pair(config);
+    [certificate, key].into_iter().chain(config.client_ca.clone()).collect()
+}
+
+fn server(config: &TlsConfig, now: Timestamp) -> Result<ServerConfig, TlsError> {
+    let (certificate, key) = pair(config);
+    let chain = certificates(&certificate)?;
+    if let Some(identity) = chain.first().and_then(|first| Identity::of(first))
+        && identity.until <= now
+    {
+        return Err(TlsError::Ended { path: certificate, until: identity.until });
+    }
+    let key = PrivateKeyDer::from_pem_slice(&read(&key)?)
+        .map_err(|error| TlsError::Pem { path: key, why: format!("no private key: {error}") })?;
+    let provider = Arc::new(ring::default_provider());
+    let builder =
+        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let verifier = match &config.client_ca {
+        Some(file) => verifier(file, provider, now)?,
+        None => WebPkiClientVerifier::no_client_auth(),
+    };
+    let mut server = builder.with_client_cert_verifier(verifier).with_single_cert(chain, key)?;
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.send_tls13_tickets = 0;
+    Ok(server)
+}
+
+fn verifier(
+    file: &Path,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+    now: Timestamp,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(file)? {
+        // an anchor of trust is not asked for its times by anybody else (RFC 5280 §6.1.1)
+        if let Some(until) = Identity::of(&authority).map(|it| it.until).filter(|until| *until <= now) {
+            tracing::warn!(file = %file.display(), %until, "an authority has ended and is not trusted any more");
+            continue;
+        }
+        roots
+            .add(authority)
+            .map_err(|error| TlsError::Pem { path: file.to_owned(), why: error.to_string() })?;
+    }
+    // who shows none may show a token
+    Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .allow_unauthenticated()
+        .build()?)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bad = |why: String| TlsError::Pem { path: path.to_owned(), why };
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
+    match all {
+        Ok(all) if all.is_empty() => Err(bad("it holds no certificate".to_owned())),
+        Ok(all) => Ok(all),
+        Err(error) => Err(bad(format!("no PEM: {error}"))),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::File { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests;
