@@ -52,7 +52,10 @@ pub(super) fn version(name: &ObjectName, held: Option<&Held>, wanted: &Manifest)
     ] {
         if let Some(given) = given.as_deref().filter(|given| Some(*given) != stored) {
             let rule = match stored {
-                Some(stored) => format!("{} has changed: this is {stored:?} now", describe(name)),
+                Some(stored) => format!(
+                    "{} has changed: this is {stored:?} now. Get it anew and change that, or leave this out to overwrite",
+                    describe(name)
+                ),
                 None => format!("there is no {} yet; leave this out", describe(name)),
             };
             return Err(Problem::new(ProblemType::Conflict, rule.clone()).at(field, Some(given), rule));

@@ -70,6 +70,7 @@ pub(super) async fn write(
         written.push(stored);
     }
     if matches!(session.output, Format::Json | Format::Yaml) {
+        objects::make_applicable(session.output, &mut written);
         match written.as_slice() {
             [one] => output::print(session.output, one, |_| String::new())?,
             all => output::print(session.output, &Listed::of(all), |_| String::new())?,

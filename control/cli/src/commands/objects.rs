@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Session;
 use crate::{
-    args::{List, Named, ObjectCommand},
+    args::{Format, List, Named, ObjectCommand},
     exit::Failure,
     output,
 };
@@ -51,7 +51,8 @@ pub(super) fn called(kind: Kind, namespace: &str, name: &str) -> String {
 pub(super) async fn run(session: &Session, kind: Kind, what: ObjectCommand) -> Result<(), Failure> {
     match what {
         ObjectCommand::Get(what) => {
-            let object = fetch(session, kind, &session.namespace, &what.name).await?;
+            let mut object = fetch(session, kind, &session.namespace, &what.name).await?;
+            make_applicable(session.output, std::slice::from_mut(&mut object));
             output::print(session.output, &object, |wide| rows(kind, &[&object], wide, false))
         }
         ObjectCommand::List(what) => list(session, kind, &what).await,
@@ -81,6 +82,17 @@ pub(super) fn read(object: Value) -> Result<Manifest, Failure> {
     })
 }
 
+/// YAML is for files that are applied again, perhaps elsewhere and often: what would tie it to this one state of this one
+/// object is left out. JSON has everything.
+pub(super) fn make_applicable(format: Format, objects: &mut [Manifest]) {
+    if format == Format::Yaml {
+        for object in objects {
+            let metadata = object.metadata_mut();
+            (metadata.resource_version, metadata.uid) = (None, None);
+        }
+    }
+}
+
 async fn list(session: &Session, kind: Kind, what: &List) -> Result<(), Failure> {
     let base = if what.all_namespaces {
         format!("/v1/{}", kind.plural())
@@ -103,6 +115,7 @@ async fn list(session: &Session, kind: Kind, what: &List) -> Result<(), Failure>
             None => break,
         }
     }
+    make_applicable(session.output, &mut objects);
     let found = Listed::of(&objects);
     output::print(session.output, &found, |wide| {
         if objects.is_empty() {

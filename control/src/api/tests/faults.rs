@@ -75,6 +75,21 @@ async fn b18_bodies_that_are_too_large_too_deep_or_no_json_are_refused() {
 }
 
 #[tokio::test]
+async fn b18_two_named_members_that_override_one_destination_differently_are_refused_and_nothing_is_stored() {
+    let server = Server::start().await;
+    server.apply(&service("route", "10.1.0.1")).await;
+    server.apply(&sandbox("a", &["route"], "10.0.0.7")).await;
+    server.apply(&sandbox("b", &["route"], "10.0.0.8")).await;
+    assert_problem(&server.put(&group("both", &["a", "b"])).await, StatusCode::CONFLICT, "spec.sandboxes");
+    assert_eq!(server.get("/v1/groups").await.body["items"], json!([]));
+    let at = path(&service("route", "10.1.0.1"));
+    let twice = br#"{"spec":{"ports":[{"port":80}],"ports":[{"port":81}]}}"#.to_vec();
+    let answer = server.send(Method::PUT, &at, &[("content-type", "application/json")], twice).await;
+    assert_problem(&answer, StatusCode::BAD_REQUEST, "");
+    assert!(answer.body["detail"].as_str().unwrap().contains("\"ports\" stands twice"), "{}", answer.body);
+}
+
+#[tokio::test]
 async fn errors_of_the_router_are_problem_documents_too() {
     let server = Server::start().await;
     assert_problem(&server.get("/nope").await, StatusCode::NOT_FOUND, "");
