@@ -93,6 +93,8 @@ pub(crate) fn need<'a>(method: &Method, matched: Option<&str>, path: &'a str) ->
         // no such path: there is nothing to protect
         None => Need::Nothing,
         Some("/livez" | "/readyz" | "/version" | "/openapi.json") => Need::Nothing,
+        // they ask for the secret of replicas themselves
+        Some("/internal/v1/proxies" | "/internal/v1/in-force") => Need::Nothing,
         Some("/v1/whoami") => Need::Somebody,
         Some("/v1/routes") => Need::Watch,
         Some("/v1/proxies/{id}") => Need::Report,

@@ -26,6 +26,7 @@ mod openapi;
 mod patch;
 mod proxies;
 mod query;
+mod replicas;
 mod routes;
 mod tokens;
 
@@ -70,6 +71,8 @@ pub(crate) fn router(author: Author, door: Door, closing: watch::Receiver<bool>)
         .route("/v1/keys/{key}/in-force", get(keys::in_force))
         .route("/v1/proxies", get(proxies::list))
         .route("/v1/proxies/{id}", post(proxies::report))
+        .route("/internal/v1/proxies", get(replicas::proxies))
+        .route("/internal/v1/in-force", get(replicas::in_force))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{id}", delete(tokens::revoke))
         .route("/v1/whoami", get(tokens::whoami))

@@ -17,6 +17,7 @@ use crate::{
     control::Control,
     expiry,
     names::{Resolver, SystemLookup},
+    replicas::{Alone, Replicas},
     server,
     store::{Embedded, OpenError, Store, StoreError},
     tls::{Tls, TlsError},
@@ -70,6 +71,7 @@ pub struct Running {
     tasks: JoinSet<()>,
     audit: Audit,
     tls: Option<Arc<Tls>>,
+    replicas: Arc<dyn Replicas>,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -95,6 +97,7 @@ impl Running {
             self.serving.abort();
         }
         self.tasks.shutdown().await;
+        self.replicas.leave().await;
     }
 }
 
@@ -110,41 +113,62 @@ impl Drop for Running {
 /// # Errors
 /// When the store or the address cannot be used.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let store = open(config.store.clone()).await?;
-    start_with(config, store, Clock::System).await
+    let listen = |source| StartError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let (store, replicas) = open(config.store.clone(), address).await?;
+    let control = Control::new(
+        store,
+        Clock::System,
+        config.endpoint_networks.clone(),
+        Box::new(SystemLookup),
+        replicas,
+    );
+    serve(config, listener, Arc::new(control.await?)).await
 }
 
-async fn open(store: StoreConfig) -> Result<Arc<dyn Store>, StartError> {
+/// A store, and who shares it.
+type Opened = (Arc<dyn Store>, Arc<dyn Replicas>);
+
+/// Opens the store, for a replica that listens there.
+#[cfg_attr(
+    not(feature = "etcd"),
+    expect(unused_variables, reason = "only a shared store tells others where this one is")
+)]
+async fn open(store: StoreConfig, address: SocketAddr) -> Result<Opened, StartError> {
     // it reads the disk, and may have to mend a file that was cut by a power failure
     let open: Box<dyn FnOnce() -> _ + Send> = match store {
         StoreConfig::Embedded(directory) => Box::new(move || Embedded::open(&directory)),
         StoreConfig::Memory => Box::new(Embedded::in_memory),
         #[cfg(feature = "etcd")]
-        StoreConfig::Etcd(config) => return Ok(Arc::new(Box::pin(crate::store::Etcd::open(config)).await?)),
+        StoreConfig::Etcd(config) => return Ok(Box::pin(open_etcd(config, address)).await?),
         #[cfg(not(feature = "etcd"))]
         StoreConfig::Etcd(_) => return Err(StartError::NoEtcd),
     };
-    Ok(Arc::new(tokio::task::spawn_blocking(open).await??))
+    Ok((Arc::new(tokio::task::spawn_blocking(open).await??), Arc::new(Alone::default())))
 }
 
-pub(crate) async fn start_with(
-    config: Config,
-    store: Arc<dyn Store>,
-    clock: Clock,
-) -> Result<Running, StartError> {
-    let control = Control::new(store, clock, config.endpoint_networks, Box::new(SystemLookup)).await?;
-    let control = Arc::new(control);
+#[cfg(feature = "etcd")]
+async fn open_etcd(config: crate::config::EtcdConfig, address: SocketAddr) -> Result<Opened, StoreError> {
+    let url = config.advertise.clone().unwrap_or_else(|| format!("http://{address}"));
+    let lease = config.lease;
+    let store = Arc::new(crate::store::Etcd::open(config).await?);
+    let presence = crate::store::etcd::Presence::new(Arc::clone(&store), url, lease).await?;
+    Ok((store, Arc::new(presence)))
+}
+
+async fn serve(config: Config, listener: TcpListener, control: Arc<Control>) -> Result<Running, StartError> {
     let audit = Audit::open(config.access.audit).map_err(StartError::Audit)?;
-    let tls = config.tls.map(|tls| Tls::load(tls, clock)).transpose()?.map(Arc::new);
+    let tls = config.tls.map(|tls| Tls::load(tls, control.clock)).transpose()?.map(Arc::new);
     // who has a certificate of an admin needs no first token
     let admins = config.access.identities.iter().any(IdentityRule::is_admin);
     let access = Access::new(!config.access.required, config.access.identities, None);
     if config.access.required && !admins {
-        bootstrap(&*control.store, &control.tokens, &config.data_dir, clock.now()).await?;
+        bootstrap(&*control.store, &control.tokens, &config.data_dir, control.clock.now()).await?;
     }
-    let listen = |source| StartError::Listen { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
+    let address =
+        listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+    let replicas = Arc::clone(control.fleet.replicas());
     let resolver = Arc::new(Resolver::default());
     let author = Author { control: Arc::clone(&control), resolver: Arc::clone(&resolver) };
     let (closing, closed) = watch::channel(false);
@@ -154,11 +178,13 @@ pub(crate) async fn start_with(
     if let Some(tls) = &tls {
         tasks.spawn(Arc::clone(tls).run());
     }
+    tasks.spawn(Arc::clone(&control).watch_others());
     tasks.spawn(resolver.run(control, config.resolve_interval));
+    tasks.spawn(Arc::clone(&replicas).run());
     let door =
         api::Door { loopback: address.ip().to_canonical().is_loopback(), access, audit: audit.clone() };
     let router = api::router(author, door, closed.clone());
     let serving = tokio::spawn(server::serve(listener, tls.clone(), router, closed));
     tracing::info!(%address, "control listens");
-    Ok(Running { address, closing, tasks, audit, tls, serving })
+    Ok(Running { address, closing, tasks, audit, tls, replicas, serving })
 }

@@ -19,7 +19,7 @@ use crate::{
     control::Control,
     names::{self, Resolver},
     record::{Edit, Stored, describe, object_record, object_value},
-    store::{Expect, StoreError, Write},
+    store::{Expect, MOST_WRITES, StoreError, Write},
     world::{Held, Preview, hosts_of},
 };
 
@@ -83,6 +83,8 @@ impl Author {
         let mut tries = 0;
         loop {
             tries += 1;
+            // another replica's write, or one's own that another took, counts already
+            self.control.fresh().await.map_err(|error| store_problem(&error))?;
             let resolved = self.resolve(name, make).await?;
             let _one_at_a_time = self.control.writing.lock().await;
             let (stored, writes, preview, created) = self.prepare(name, make, how, &resolved)?;
@@ -116,6 +118,7 @@ impl Author {
         let mut tries = 0;
         loop {
             tries += 1;
+            self.control.fresh().await.map_err(|error| store_problem(&error))?;
             let _one_at_a_time = self.control.writing.lock().await;
             let now = self.control.clock.now();
             let held = self.control.world().get(name).cloned().ok_or_else(|| not_found(name))?;
@@ -153,9 +156,14 @@ impl Author {
         }
     }
 
+    /// The object itself is in the first commit. What more there is than that holds are routes that others lose by it,
+    /// which are only remembered.
     async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        let revision = self.control.store.commit(writes).await?;
-        self.control.applied(revision).await
+        for writes in writes.chunks(MOST_WRITES) {
+            let revision = self.control.store.commit(writes.to_vec()).await?;
+            self.control.applied(revision).await?;
+        }
+        Ok(())
     }
 
     /// Looks up the names that the object uses and nobody has looked up yet, so that it works at once.

@@ -18,7 +18,10 @@ use bellhop_route::{
     plan::{Effects, ObjectName},
 };
 use futures_util::StreamExt;
-use tokio::sync::{Mutex, watch};
+use tokio::{
+    sync::{Mutex, watch},
+    time::{Instant, timeout},
+};
 
 use crate::{
     access::Tokens,
@@ -28,6 +31,7 @@ use crate::{
     networks::Networks,
     record::Edit,
     registry::Registry,
+    replicas::{Fleet, Replica, Replicas},
     store::{Commit, Listing, Revision, Store, StoreError},
     world::World,
 };
@@ -40,13 +44,24 @@ pub(crate) struct Control {
     pub(crate) registry: Arc<Registry>,
     pub(crate) tokens: Tokens,
     pub(crate) lookup: Box<dyn Lookup>,
+    pub(crate) fleet: Fleet,
     /// For `explain`: the table that a proxy would have.
     pub(crate) table: RouteTable,
     /// One write at a time: what was checked must still be true when it is committed.
     pub(crate) writing: Mutex<()>,
     world: RwLock<World>,
     applied: watch::Sender<Revision>,
+    /// Until then nobody asks a store that did not answer what is newest.
+    blind_until: std::sync::Mutex<Option<Instant>>,
 }
+
+/// A replica that is behind catches up within this, or says so.
+const CATCHES_UP_WITHIN: Duration = Duration::from_secs(2);
+/// A reader waits no longer for the store to say what is newest; and such a store is left alone for so long.
+const LOOKS_WITHIN: Duration = Duration::from_secs(3);
+const BLIND_FOR: Duration = Duration::from_secs(5);
+/// How often it is looked whether all others are there.
+const LOOKS_AROUND: Duration = Duration::from_secs(2);
 
 impl std::fmt::Debug for Control {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -64,20 +79,22 @@ impl Control {
         clock: Clock,
         networks: Networks,
         lookup: Box<dyn Lookup>,
+        replicas: Arc<dyn Replicas>,
     ) -> Result<Self, StoreError> {
         let listing = store.list().await?;
-        let replica: String = uuid::Uuid::new_v4().simple().to_string().chars().take(8).collect();
         let control = Self {
             store,
             clock,
-            feed: Arc::new(Feed::new(&listing.epoch, &replica)),
+            feed: Arc::new(Feed::new(&listing.epoch, replicas.id())),
             registry: Arc::default(),
             tokens: Tokens::default(),
             lookup,
+            fleet: Fleet::new(replicas),
             table: TableBuilder::new(DnsLabel::default_namespace()).finish(),
             writing: Mutex::new(()),
             world: RwLock::new(World::new(networks)),
             applied: watch::Sender::new(0),
+            blind_until: std::sync::Mutex::default(),
         };
         control.tokens.take_listing(&listing);
         let edits = listing.records.iter().filter_map(Edit::from_record).collect();
@@ -108,12 +125,90 @@ impl Control {
     /// # Errors
     /// When it does not within 10 s: the store's watch hangs.
     pub(crate) async fn applied(&self, revision: Revision) -> Result<(), StoreError> {
+        self.shows(revision, Duration::from_secs(10)).await
+    }
+
+    /// The same within another time.
+    pub(crate) async fn shows(&self, revision: Revision, within: Duration) -> Result<(), StoreError> {
         let mut applied = self.applied.subscribe();
         let wait = applied.wait_for(|applied| *applied >= revision);
-        match tokio::time::timeout(Duration::from_secs(10), wait).await {
+        match timeout(within, wait).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(StoreError::Closed),
             Err(_) => Err(StoreError::Behind),
+        }
+    }
+
+    /// Waits until the world shows everything that was acknowledged, by whichever replica, before this was called.
+    ///
+    /// # Errors
+    /// When the store does not say what is newest, or its watch hangs.
+    pub(crate) async fn fresh(&self) -> Result<(), StoreError> {
+        let newest = self.store.newest().await?;
+        self.applied(newest).await
+    }
+
+    /// The same for who only reads: where the store does not answer soon, what is known must do.
+    pub(crate) async fn look(&self) {
+        let blind = || self.blind_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if blind().is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        let seen = matches!(timeout(LOOKS_WITHIN, self.fresh()).await, Ok(Ok(())));
+        *blind() = (!seen).then(|| Instant::now() + BLIND_FOR);
+    }
+
+    /// Somebody has seen this revision, and here it is not known yet: waits for it.
+    ///
+    /// # Errors
+    /// When it does not come in time.
+    pub(crate) async fn catch_up(&self, revision: Revision) -> Result<(), StoreError> {
+        if self.doubt_epoch(revision).await {
+            return Ok(());
+        }
+        self.shows(revision, CATCHES_UP_WITHIN).await
+    }
+
+    /// Somebody has seen this revision. Where there is none such in the store, it was put back to what it was before:
+    /// then a new epoch begins, and everybody gets a list. Says whether one has begun.
+    pub(crate) async fn doubt_epoch(&self, revision: Revision) -> bool {
+        match self.store.newest().await {
+            Ok(newest) if newest < revision => match self.begin_epoch(newest).await {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::error!(%error, "the store was put back, and a new epoch cannot be stored");
+                    false
+                }
+            },
+            _ => false,
+        }
+    }
+
+    async fn begin_epoch(&self, revision: Revision) -> Result<(), StoreError> {
+        let epoch = self.store.begin_epoch(&self.feed.epoch()).await?;
+        self.feed.begin_epoch(&epoch, revision);
+        Ok(())
+    }
+
+    /// All other replicas. The proxies of one that has gone come back elsewhere: they are waited for.
+    ///
+    /// # Errors
+    /// When the store does not say.
+    pub(crate) async fn others(&self) -> Result<Vec<Replica>, StoreError> {
+        let (others, gone) = self.fleet.others().await?;
+        if gone {
+            self.registry.await_return();
+        }
+        Ok(others)
+    }
+
+    /// Notices that another replica has gone, for as long as this one lives.
+    pub(crate) async fn watch_others(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOKS_AROUND).await;
+            if let Err(error) = self.others().await {
+                tracing::debug!(%error, "the other replicas are not known");
+            }
         }
     }
 
@@ -176,7 +271,14 @@ impl Control {
                 }
             }
             match self.store.list().await {
-                Ok(listing) => self.take_listing(&listing),
+                Ok(listing) => {
+                    if let Err(error) = self.same_epoch(&listing).await {
+                        tracing::error!(%error, "a new epoch cannot be stored");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        continue;
+                    }
+                    self.take_listing(&listing);
+                }
                 Err(StoreError::Closed) => return,
                 Err(error) => {
                     tracing::error!(%error, "the store cannot be listed");
@@ -184,6 +286,15 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// Another replica may have begun a new epoch; or this one must, since the store has gone back.
+    async fn same_epoch(&self, listing: &Listing) -> Result<(), StoreError> {
+        self.feed.begin_epoch(&listing.epoch, listing.revision);
+        if listing.revision < self.feed.position().revision {
+            self.begin_epoch(listing.revision).await?;
+        }
+        Ok(())
     }
 
     fn take_commit(&self, commit: &Commit) {
@@ -201,6 +312,9 @@ impl Control {
         let world = self.world();
         let gone = world.all().map(|(name, _)| name).filter(|name| !listed.contains(name));
         edits.extend(gone.map(|name| Edit::Object(name.clone(), None)));
+        let hosts: BTreeSet<_> = edits.iter().filter_map(host_of).cloned().collect();
+        let unresolved = world.resolved().filter(|host| !hosts.contains(*host));
+        edits.extend(unresolved.map(|host| Edit::Name(Arc::clone(host), None)));
         drop(world);
         self.take_in(edits, listing.revision);
     }
@@ -210,6 +324,13 @@ fn object_of(edit: &Edit) -> Option<&ObjectName> {
     match edit {
         Edit::Object(name, _) => Some(name),
         Edit::Name(..) => None,
+    }
+}
+
+fn host_of(edit: &Edit) -> Option<&Arc<str>> {
+    match edit {
+        Edit::Object(..) => None,
+        Edit::Name(host, _) => Some(host),
     }
 }
 

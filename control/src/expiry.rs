@@ -1,7 +1,8 @@
 //! Time: objects expire, and what is remembered is forgotten.
 //!
 //! The hour at which something happens is stored, so that it happens whether or not this process was there. Routes end
-//! at once, even where the store cannot be written.
+//! at once, even where the store cannot be written. Of several replicas each ends them by itself, and the one that holds
+//! the lease writes it down.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +14,7 @@ use crate::{
     author::REMEMBERED,
     control::Control,
     record::{Stored, object_record, object_value},
-    store::{Expect, StoreError, Write},
+    store::{Expect, MOST_WRITES, StoreError, Write},
     world::Held,
 };
 
@@ -41,7 +42,9 @@ pub(crate) async fn run(control: Arc<Control>) {
                 tokio::time::sleep(LOOK).await;
             }
         }
-        let pause = until_due(control.world().next_due(), control.clock.now());
+        // what only another may write down stays due until it has
+        let due = control.world().next_due().filter(|_| control.fleet.replicas().holds_lease());
+        let pause = until_due(due, control.clock.now());
         // a change wakes this task, since it may be due sooner than anything before
         if let Ok(Err(_)) = tokio::time::timeout(pause, changed.changed()).await {
             return;
@@ -76,15 +79,18 @@ async fn pass(control: &Control) -> Result<(), StoreError> {
         (expired, writes)
     };
     control.expire(&expired);
-    if writes.is_empty() {
-        return Ok(());
+    for writes in writes.chunks(MOST_WRITES) {
+        if !control.fleet.replicas().holds_lease() {
+            break;
+        }
+        let revision = match control.store.commit(writes.to_vec()).await {
+            // another replica was quicker; its change comes by the watch
+            Err(StoreError::Changed(_)) => break,
+            other => other?,
+        };
+        control.applied(revision).await?;
     }
-    let revision = match control.store.commit(writes).await {
-        // another replica was quicker; its change comes by the watch
-        Err(StoreError::Changed(_)) => return Ok(()),
-        other => other?,
-    };
-    control.applied(revision).await
+    Ok(())
 }
 
 /// What becomes of a record at a time; `None`: nothing yet.

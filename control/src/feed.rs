@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    hash::Hash,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
@@ -19,7 +20,7 @@ use tokio::sync::watch;
 mod token;
 mod watcher;
 
-pub(crate) use token::Token;
+pub(crate) use token::{Content, Token};
 pub(crate) use watcher::{Asks, WatchOptions, watch as watch_lines};
 
 /// Counts the lines of this process's log.
@@ -41,15 +42,14 @@ pub(crate) struct Feed {
 #[derive(Debug)]
 struct Inner {
     token: Token,
-    revision: u64,
     services: BTreeMap<(DnsLabel, DnsLabel), Bytes>,
     keys: BTreeMap<RoutingKey, Held>,
     table_digest: u64,
     log: VecDeque<Bytes>,
     log_bytes: usize,
     keeps: usize,
-    digests: VecDeque<u64>,
-    digest_at: HashMap<u64, Sequence>,
+    digests: Remembered<u64>,
+    contents: Remembered<Content>,
     snapshot: Option<Arc<Snapshot>>,
 }
 
@@ -93,16 +93,21 @@ impl Feed {
     /// One that keeps `lines` lines for those who are behind.
     fn keeping(epoch: &str, replica: &str, lines: usize) -> Self {
         let inner = Inner {
-            token: Token { epoch: epoch.into(), replica: replica.into(), at: 0 },
-            revision: 0,
+            token: Token {
+                epoch: epoch.into(),
+                replica: replica.into(),
+                at: 0,
+                revision: 0,
+                content: Content::default(),
+            },
             services: BTreeMap::new(),
             keys: BTreeMap::new(),
             table_digest: 0,
             log: VecDeque::new(),
             log_bytes: 0,
             keeps: lines,
-            digests: VecDeque::from([0]),
-            digest_at: HashMap::from([(0, 0)]),
+            digests: Remembered::beginning_with(0),
+            contents: Remembered::beginning_with(Content::default()),
             snapshot: None,
         };
         Self { inner: RwLock::new(inner), newest: watch::Sender::new(0) }
@@ -120,14 +125,14 @@ impl Feed {
     pub(crate) fn publish(&self, effects: &Effects, revision: u64) {
         let mut inner = self.write();
         // what two tasks publish at once may come in either order; who reads must never see it go back
-        inner.revision = inner.revision.max(revision);
+        inner.token.revision = inner.token.revision.max(revision);
         for unit in &effects.put {
             inner.put(unit);
         }
         for name in &effects.delete {
             inner.delete(name);
         }
-        inner.remember_digest();
+        inner.remember();
         let newest = inner.token.at;
         drop(inner);
         self.newest.send_if_modified(|at| std::mem::replace(at, newest) != newest);
@@ -150,22 +155,36 @@ impl Feed {
         (inner.token.at == at).then(|| inner.position())
     }
 
-    /// A proxy says where it stands. One that has seen more of this epoch than there is of it proves that the store was put
-    /// back to what it was before: then a new epoch begins, and everybody gets a list.
-    pub(crate) fn compare(&self, position: &Position) {
-        let sound =
-            |inner: &Inner| position.epoch != *inner.token.epoch || position.revision <= inner.revision;
-        if sound(&self.read()) {
-            return;
-        }
+    /// Whether somebody has seen more of this epoch than there is of it here: this replica is behind, or the store was
+    /// put back to what it was before. Gives how far that one has seen.
+    pub(crate) fn is_behind(&self, position: &Position) -> Option<u64> {
+        let inner = self.read();
+        let behind = position.epoch == *inner.token.epoch && position.revision > inner.token.revision;
+        behind.then_some(position.revision)
+    }
+
+    /// The same for one who hands in a token.
+    pub(crate) fn is_behind_token(&self, since: &str) -> Option<u64> {
+        let token: Token = since.parse().ok()?;
+        let inner = self.read();
+        let behind = token.epoch == inner.token.epoch && token.revision > inner.token.revision;
+        behind.then_some(token.revision)
+    }
+
+    /// The present epoch.
+    pub(crate) fn epoch(&self) -> Arc<str> {
+        Arc::clone(&self.read().token.epoch)
+    }
+
+    /// Another epoch has begun, and this is what it has come to: everybody gets a list.
+    pub(crate) fn begin_epoch(&self, epoch: &str, revision: u64) {
         let mut inner = self.write();
-        if sound(&inner) {
+        if *inner.token.epoch == *epoch {
             return;
         }
-        let (seen, has) = (position.revision, inner.revision);
-        tracing::warn!(seen, has, "a proxy knows of later changes than the store: a backup was put back");
-        let epoch: String = uuid::Uuid::new_v4().simple().to_string().chars().take(12).collect();
+        tracing::warn!(epoch, revision, "a new epoch of the store begins: a backup was put back");
         inner.token.epoch = epoch.into();
+        inner.token.revision = revision;
         inner.log.clear();
         (inner.log_bytes, inner.snapshot) = (0, None);
     }
@@ -184,12 +203,18 @@ impl Feed {
         Lines::Some(lines, end)
     }
 
-    /// The place that a token names, if the log still goes on from there.
+    /// The place that a token names, if the log still goes on from there. Of another replica's token that is where all
+    /// units were here what they were there; what was at the same revision may differ, since an object's time may be
+    /// over on one replica a moment before another.
     pub(crate) fn resume(&self, since: &str) -> Option<Sequence> {
         let token: Token = since.parse().ok()?;
         let inner = self.read();
-        let ours = token.epoch == inner.token.epoch && token.replica == inner.token.replica;
-        (ours && inner.index_after(token.at).is_some()).then_some(token.at)
+        if token.epoch != inner.token.epoch {
+            return None;
+        }
+        let own = token.replica == inner.token.replica;
+        let at = if own { token.at } else { inner.contents.seen(&token.content)? };
+        inner.index_after(at).is_some().then_some(at)
     }
 
     /// A list to begin with: made once for all who come before the next change.
@@ -221,7 +246,7 @@ impl Feed {
     /// The newest place at which the table had this digest.
     pub(crate) fn digest_seen(&self, digest: &str) -> Option<Sequence> {
         let digest: Digest = digest.parse().ok()?;
-        self.read().digest_at.get(&digest.0).copied()
+        self.read().digests.seen(&digest.0)
     }
 
     /// All units as they stand, as events without positions.
@@ -236,7 +261,7 @@ impl Inner {
         Position {
             token: self.token.to_string(),
             epoch: self.token.epoch.to_string(),
-            revision: self.revision,
+            revision: self.token.revision,
         }
     }
 
@@ -252,14 +277,18 @@ impl Inner {
     fn put(&mut self, unit: &Unit) {
         self.token.at += 1;
         let listed = line(&Event::Put { unit: unit.clone(), position: None });
+        let content = &mut self.token.content;
+        content.toggle(&listed);
         match unit {
             Unit::Service(service) => {
-                self.services.insert((service.namespace.clone(), service.name.clone()), listed);
+                let old = self.services.insert((service.namespace.clone(), service.name.clone()), listed);
+                old.iter().for_each(|old| content.toggle(old));
             }
             Unit::Key(key) => {
                 let digest = key.digest.parse::<Digest>().map_or(0, |digest| digest.0);
                 let held = Held { unit: Arc::new(key.clone()), line: listed, digest, changed: self.token.at };
                 let old = self.keys.insert(key.key.clone(), held);
+                old.iter().for_each(|old| content.toggle(&old.line));
                 self.table_digest ^= digest ^ old.map_or(0, |old| old.digest);
             }
         }
@@ -268,14 +297,14 @@ impl Inner {
 
     fn delete(&mut self, name: &UnitName) {
         self.token.at += 1;
-        match name {
-            UnitName::Service { namespace, name } => {
-                self.services.remove(&(namespace.clone(), name.clone()));
-            }
-            UnitName::Key(key) => {
-                self.table_digest ^= self.keys.remove(key).map_or(0, |old| old.digest);
-            }
-        }
+        let gone = match name {
+            UnitName::Service { namespace, name } => self.services.remove(&(namespace.clone(), name.clone())),
+            UnitName::Key(key) => self.keys.remove(key).map(|old| {
+                self.table_digest ^= old.digest;
+                old.line
+            }),
+        };
+        gone.iter().for_each(|line| self.token.content.toggle(line));
         self.append(line(&Event::Delete { unit: name.clone(), position: Some(self.position()) }));
     }
 
@@ -287,20 +316,10 @@ impl Inner {
         }
     }
 
-    fn remember_digest(&mut self) {
-        let (digest, at) = (self.table_digest, self.token.at);
-        if self.digest_at.insert(digest, at).is_none() {
-            self.digests.push_back(digest);
-        }
+    fn remember(&mut self) {
         // what a proxy holds that is too far behind for the log need not be recognised either
-        if self.digests.len() > self.keeps {
-            match self.digests.pop_front() {
-                // the newest table is never forgotten
-                Some(oldest) if oldest == digest => self.digests.push_back(oldest),
-                Some(oldest) => drop(self.digest_at.remove(&oldest)),
-                None => {}
-            }
-        }
+        self.digests.note(self.table_digest, self.token.at, self.keeps);
+        self.contents.note(self.token.content, self.token.at, self.keeps);
     }
 
     fn list(&self) -> Snapshot {
@@ -316,6 +335,37 @@ impl Inner {
         piece.extend_from_slice(&line(&Event::Synced(self.position())));
         pieces.push(piece.into());
         Snapshot { at: self.token.at, pieces }
+    }
+}
+
+/// The newest place at which each of the last digests was seen.
+#[derive(Debug)]
+struct Remembered<D> {
+    order: VecDeque<D>,
+    at: HashMap<D, Sequence>,
+}
+
+impl<D: Copy + Eq + Hash> Remembered<D> {
+    fn beginning_with(digest: D) -> Self {
+        Self { order: VecDeque::from([digest]), at: HashMap::from([(digest, 0)]) }
+    }
+
+    fn seen(&self, digest: &D) -> Option<Sequence> {
+        self.at.get(digest).copied()
+    }
+
+    fn note(&mut self, digest: D, at: Sequence, keeps: usize) {
+        if self.at.insert(digest, at).is_none() {
+            self.order.push_back(digest);
+        }
+        if self.order.len() > keeps {
+            match self.order.pop_front() {
+                // the newest is never forgotten
+                Some(oldest) if oldest == digest => self.order.push_back(oldest),
+                Some(oldest) => drop(self.at.remove(&oldest)),
+                None => {}
+            }
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod names;
 pub mod networks;
 mod record;
 mod registry;
+mod replicas;
 mod server;
 pub mod store;
 pub mod tls;

@@ -1,7 +1,8 @@
 //! DNS names of services and endpoints: resolved, stored, kept fresh.
 //!
 //! An address stays for ten minutes after it was last seen, so that a rolling restart or an answer that rotates does not
-//! shake the routes. Only a change of the set is written.
+//! shake the routes. Only a change of the set is written. Of several replicas, whose resolvers may differ, the one that
+//! holds the lease keeps names fresh; one that nobody has looked up yet is looked up by who takes the write.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -17,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use crate::{
     control::Control,
     record::{name_record, name_value},
-    store::{Expect, StoreError, Write},
+    store::{Expect, MOST_WRITES, StoreError, Write},
 };
 
 /// An address stays this long after it was last seen.
@@ -110,6 +111,9 @@ impl Resolver {
     pub(crate) async fn run(self: Arc<Self>, control: Arc<Control>, every: Duration) {
         loop {
             tokio::time::sleep(every).await;
+            if !control.fleet.replicas().holds_lease() {
+                continue;
+            }
             match self.refresh(&control).await {
                 Ok(()) => {}
                 Err(StoreError::Closed) => return,
@@ -134,11 +138,15 @@ impl Resolver {
                 value: None,
             }));
         }
-        if writes.is_empty() {
-            return Ok(());
+        for writes in writes.chunks(MOST_WRITES) {
+            // looking up takes its time
+            if !control.fleet.replicas().holds_lease() {
+                break;
+            }
+            let revision = control.store.commit(writes.to_vec()).await?;
+            control.applied(revision).await?;
         }
-        let revision = control.store.commit(writes).await?;
-        control.applied(revision).await
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -22,6 +22,10 @@ use tokio::{
 };
 
 use crate::feed::{KeyForm, Sequence};
+
+mod together;
+
+pub(crate) use together::together;
 
 /// A proxy that was not heard for this long does not count any more.
 const LOST_AFTER: Duration = Duration::from_secs(30);
@@ -44,8 +48,8 @@ pub(crate) struct Registry {
     /// Keys that were in force, and the form of which that was true.
     latched: Mutex<HashMap<RoutingKey, Latch>>,
     heard: watch::Sender<u64>,
-    /// Until then proxies of the run before may still come back.
-    returning: OnceLock<Instant>,
+    /// Until then proxies of the run before, or of a replica that has gone, may still come back.
+    returning: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -63,6 +67,8 @@ struct Proxy {
     keys: u64,
     heard: Instant,
     heard_at: Timestamp,
+    /// When it last said what it holds.
+    reported: Option<Instant>,
     /// It holds every key that last changed no later than here.
     holds: Sequence,
     acknowledged: HashMap<RoutingKey, String>,
@@ -98,9 +104,15 @@ impl Registry {
         self.heard.subscribe()
     }
 
-    /// This process goes on where another ended, and that one's proxies have still to be heard.
+    /// This process goes on where another ended, and that one's proxies have still to be heard here.
     pub(crate) fn await_return(&self) {
-        self.returning.get_or_init(|| Instant::now() + COME_BACK);
+        *self.returning.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + COME_BACK);
+    }
+
+    /// Whether all proxies have had the time to come back.
+    fn all_there(&self) -> bool {
+        let returning = *self.returning.lock().unwrap_or_else(PoisonError::into_inner);
+        returning.is_none_or(|until| until <= Instant::now())
     }
 
     /// Takes in a report.
@@ -183,19 +195,30 @@ impl Registry {
             }
         }
         drop(proxies);
-        let mut latched = self.latched.lock().unwrap_or_else(PoisonError::into_inner);
-        let all_there = self.returning.get().is_none_or(|until| *until <= Instant::now());
-        if counted > 0 && waiting_for.is_empty() && all_there {
-            let latch = Latch { digest: digest.clone(), changed: form.changed, proxies: counted };
-            latched.insert(key.clone(), latch);
+        if counted > 0 && waiting_for.is_empty() && self.all_there() {
+            self.latch(form, counted);
         }
+        let latched = self.latched.lock().unwrap_or_else(PoisonError::into_inner);
         let latch = latched.get(key).filter(|latch| latch.digest == *digest && latch.changed == form.changed);
         let in_force = latch.is_some();
         if in_force {
             waiting_for.clear();
         }
         let proxies = latch.map_or(counted, |latch| latch.proxies.max(counted));
-        InForce { key: key.clone(), in_force, digest: digest.clone(), proxies, waiting_for, lost }
+        InForce {
+            key: key.clone(),
+            in_force,
+            digest: digest.clone(),
+            proxies,
+            waiting_for,
+            lost,
+            unanswered: Vec::new(),
+        }
+    }
+
+    fn latch(&self, form: &KeyForm, proxies: u64) {
+        let latch = Latch { digest: form.unit.digest.clone(), changed: form.changed, proxies };
+        self.latched.lock().unwrap_or_else(PoisonError::into_inner).insert(form.unit.key.clone(), latch);
     }
 
     /// Forgets what was in force of keys that are no more.
@@ -217,6 +240,7 @@ impl Proxy {
             keys: 0,
             heard: Instant::now(),
             heard_at: now,
+            reported: None,
             holds: 0,
             acknowledged: HashMap::new(),
             asks: None,
@@ -230,6 +254,7 @@ impl Proxy {
 
     fn take_in(&mut self, report: ProxyReport, seen: Option<Sequence>, now: Timestamp) {
         (self.heard, self.heard_at) = (Instant::now(), now);
+        self.reported = Some(self.heard);
         self.workload = report.workload;
         self.version = report.version;
         self.keys = report.keys;

@@ -12,7 +12,7 @@ use futures_util::{future::BoxFuture, stream::BoxStream};
 mod conformance;
 mod embedded;
 #[cfg(feature = "etcd")]
-mod etcd;
+pub(crate) mod etcd;
 #[cfg(test)]
 pub(crate) mod fake;
 mod life;

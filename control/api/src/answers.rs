@@ -64,6 +64,9 @@ pub struct InForce {
     pub waiting_for: Vec<String>,
     /// Proxies that went silent without a goodbye while they were waited for.
     pub lost: Vec<String>,
+    /// Control replicas that did not say in time what their proxies hold; while there are any, nothing comes in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<String>,
 }
 
 /// `GET /v1/proxies`.
@@ -72,6 +75,57 @@ pub struct InForce {
 pub struct ProxyList {
     /// The proxies, by id.
     pub items: Vec<ProxyInfo>,
+    /// Control replicas that did not say in time which proxies they have heard of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<String>,
+}
+
+/// `GET /internal/v1/proxies`: the proxies that one replica has heard of. For other replicas alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicaProxies {
+    /// The proxies, by id.
+    pub items: Vec<ReplicaProxy>,
+}
+
+/// A proxy as one replica knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicaProxy {
+    /// What is known of it.
+    pub info: ProxyInfo,
+    /// How long ago it said what it holds, in ms; absent where it never has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported_ms: Option<u64>,
+}
+
+/// `GET /internal/v1/in-force?key=K&digest=D&revision=R`: which proxies of one replica hold a form of a key. For other
+/// replicas alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicaInForce {
+    /// Whether all proxies of earlier runs have had the time to come back to it.
+    pub settled: bool,
+    /// The form was in force, as far as it knows, on so many proxies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latched: Option<u64>,
+    /// The proxies that it has heard of.
+    pub proxies: Vec<ReplicaHolds>,
+}
+
+/// Whether a proxy, as one replica knows it, holds a form of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicaHolds {
+    /// Its id.
+    pub id: String,
+    /// Whether it does.
+    pub holds: bool,
+    /// How long ago it was heard, in ms.
+    pub heard_ms: u64,
+    /// How long ago it said what it holds, in ms; absent where it never has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported_ms: Option<u64>,
 }
 
 /// A proxy as control knows it.

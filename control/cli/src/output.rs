@@ -61,6 +61,12 @@ pub(crate) fn line(text: &str) {
     }
 }
 
+/// Says on standard error what a reader of the result should know.
+pub(crate) fn note(text: &str) {
+    // nobody is left to tell where even this cannot be printed
+    writeln!(std::io::stderr(), "bellhop: {text}").ok();
+}
+
 /// Whether nothing can be printed any more: a command that does nothing but print may end.
 pub(crate) fn ended() -> bool {
     ENDED.get().is_some()

@@ -8,12 +8,20 @@ use axum::{
 };
 use bellhop_api::{Problem, ProblemType, RoutingKey, answers::InForce};
 use serde::Deserialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Failure, Shared, query::Strict};
+use crate::{
+    control::Control,
+    feed::KeyForm,
+    replicas::{Answers, Question},
+    store::StoreError,
+};
 
 /// A proxy that goes silent makes no noise: looked again at least this often while waiting.
 const LOOK: Duration = Duration::from_millis(500);
+/// Other replicas are asked again after so long at first, and then ever more seldom.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 /// Longest wait in one request.
 const LONGEST: u32 = 300;
 
@@ -38,20 +46,40 @@ pub(super) async fn in_force(
     let deadline = Instant::now() + Duration::from_secs(wait.into());
     let mut heard = control.registry.subscribe();
     let mut closing = api.closing.clone();
+    let mut pause = SHORTEST_PAUSE;
+    // a form that another replica has acknowledged is the newest here too
+    control.fresh().await.map_err(|error| unknown(&error))?;
     loop {
         heard.borrow_and_update();
         let form = control.feed.key(parsed.as_str());
         let form = form
             .ok_or_else(|| Problem::new(ProblemType::NotFound, format!("no object has the key {parsed}")))?;
-        let now = control.registry.in_force(&form);
+        let (now, alone) = judge(control, &form).await?;
         if now.in_force || Instant::now() >= deadline || *closing.borrow() {
             return Ok(Json(now));
         }
-        let look = deadline.min(Instant::now() + LOOK);
         tokio::select! {
             // woken by a report, by the end, or by the clock: each time it is looked again
-            _ = timeout_at(look, heard.changed()) => {}
+            _ = timeout_at(deadline.min(Instant::now() + LOOK), heard.changed()), if alone => {}
+            () = sleep_until(deadline.min(Instant::now() + pause)), if !alone => pause = LOOK.min(pause * 2),
             _ = closing.changed() => {}
         }
     }
+}
+
+/// Whether a form of a key is in force, and whether this replica is the only one.
+async fn judge(control: &Control, form: &KeyForm) -> Result<(InForce, bool), Problem> {
+    let others = control.others().await.map_err(|error| unknown(&error))?;
+    if others.is_empty() {
+        return Ok((control.registry.in_force(form), true));
+    }
+    let (key, digest) = (&form.unit.key, &*form.unit.digest);
+    let question = Question::InForce { key, digest, revision: control.revision() };
+    let Answers { mut answers, unanswered } = control.fleet.ask(&others, &question).await;
+    answers.push(control.registry.holds(key, digest, Some(form)));
+    Ok((control.registry.judge(form, answers, unanswered), false))
+}
+
+fn unknown(error: &StoreError) -> Problem {
+    Problem::new(ProblemType::Unavailable, format!("what is in force cannot be known now: {error}"))
 }

@@ -40,6 +40,7 @@ pub(super) async fn list_all(
     Path(kind): Path<String>,
     Strict(query): Strict<ListQuery>,
 ) -> Result<Json<List<Manifest>>, Failure> {
+    api.author.control.look().await;
     Ok(Json(page(&api, self::kind(&kind)?, None, &query)?))
 }
 
@@ -49,6 +50,7 @@ pub(super) async fn list(
     Strict(query): Strict<ListQuery>,
 ) -> Result<Json<List<Manifest>>, Failure> {
     let namespace = label("namespace", &namespace)?;
+    api.author.control.look().await;
     Ok(Json(page(&api, self::kind(&kind)?, Some(&namespace), &query)?))
 }
 
@@ -58,6 +60,7 @@ pub(super) async fn read(
     Strict(NoQuery {}): Strict<NoQuery>,
 ) -> Result<Response, Failure> {
     let name = name(&path)?;
+    api.author.control.look().await;
     let held = api.author.control.world().get(&name).cloned().ok_or_else(|| not_found(&name))?;
     Ok(answer(StatusCode::OK, &held.manifest()))
 }

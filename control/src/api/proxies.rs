@@ -1,5 +1,7 @@
 //! Proxies: listed, and heard.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     body::Body,
@@ -7,12 +9,19 @@ use axum::{
 };
 use bellhop_api::{Problem, ProblemType, answers::ProxyList, manifest::typed, report::ProxyReport};
 use http::{HeaderMap, StatusCode};
+use tokio::time::timeout;
 
 use super::{
     Failure, Shared, body,
     query::{NoQuery, Strict},
 };
-use crate::registry::TooMany;
+use crate::{
+    registry::{TooMany, together},
+    replicas::{Answers, Question},
+};
+
+/// The store says within this who else there is.
+const LOOKS_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a proxy says of itself for people is kept up to so many characters.
 const MOST_CHARS: usize = 253;
@@ -21,7 +30,18 @@ const DIGEST_BYTES: usize = 16;
 
 pub(super) async fn list(State(api): Shared, Strict(NoQuery {}): Strict<NoQuery>) -> Json<ProxyList> {
     let control = &api.author.control;
-    Json(ProxyList { items: control.registry.list(&control.feed.table_digest()) })
+    // what others there are is known well enough while the store does not say
+    let others = match timeout(LOOKS_WITHIN, control.others()).await {
+        Ok(Ok(others)) => others,
+        Ok(Err(_)) | Err(_) => control.fleet.last_known(),
+    };
+    let newest = control.feed.table_digest();
+    if others.is_empty() {
+        return Json(ProxyList { items: control.registry.list(&newest), unanswered: Vec::new() });
+    }
+    let Answers { mut answers, unanswered } = control.fleet.ask(&others, &Question::Proxies).await;
+    answers.push(control.registry.all(&newest));
+    Json(ProxyList { items: together(answers), unanswered })
 }
 
 pub(super) async fn report(
@@ -34,8 +54,8 @@ pub(super) async fn report(
     let mut report: ProxyReport = typed(body::json(&headers, body, &["application/json"]).await?)?;
     check_sizes(&mut report)?;
     let control = &api.author.control;
-    if let Some(position) = &report.position {
-        control.feed.compare(position);
+    if let Some(seen) = report.position.as_ref().and_then(|position| control.feed.is_behind(position)) {
+        control.doubt_epoch(seen).await;
     }
     control
         .registry

@@ -47,6 +47,7 @@ pub(super) async fn routes(
 ) -> Result<Response, Failure> {
     let control = &api.author.control;
     if !query.watch {
+        control.look().await;
         // first, so that a watch from here on repeats a change rather than missing one
         let position = control.feed.position();
         let units = control.feed.all();
@@ -56,6 +57,13 @@ pub(super) async fn routes(
         });
         let list = RouteList { position, units: units.collect() };
         return Ok(Json(list).into_response());
+    }
+    if let Some(seen) = query.since.as_deref().and_then(|since| control.feed.is_behind_token(since)) {
+        let behind = |error| {
+            let detail = format!("this replica has not yet seen what the token names: {error}");
+            Problem::new(ProblemType::Unavailable, detail)
+        };
+        control.catch_up(seen).await.map_err(behind)?;
     }
     let asks = match &query.proxy {
         Some(id) => Some(asks(&api, id)?),
@@ -90,6 +98,7 @@ pub(super) async fn explain(
     for key in &parsed {
         RoutingKey::check(key).map_err(|error| bad("key", Some(key), &error.to_string()))?;
     }
+    api.author.control.look().await;
     Ok(Json(api.explain(&parsed, to)))
 }
 

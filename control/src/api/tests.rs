@@ -5,4 +5,6 @@ mod faults;
 mod harness;
 mod objects;
 mod openapi;
+#[cfg(feature = "etcd")]
+mod replicas;
 mod watching;

@@ -11,6 +11,7 @@ use crate::{
     names::{Resolver, SystemLookup},
     networks::Networks,
     record::name_of,
+    replicas::Alone,
     store::fake::Fake,
 };
 
@@ -22,8 +23,13 @@ struct Plane {
 
 impl Plane {
     async fn start(store: &Arc<Fake>, clock: Clock) -> Self {
-        let control =
-            Control::new(Arc::<Fake>::clone(store), clock, Networks::private(false), Box::new(SystemLookup));
+        let control = Control::new(
+            Arc::<Fake>::clone(store),
+            clock,
+            Networks::private(false),
+            Box::new(SystemLookup),
+            Arc::new(Alone::default()),
+        );
         let control = Arc::new(control.await.unwrap());
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&control).follow());

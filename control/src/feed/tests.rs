@@ -47,14 +47,19 @@ async fn a_quiet_watch_gets_a_bookmark_every_five_seconds_with_its_position() {
 #[tokio::test]
 async fn a_watcher_whose_place_has_left_the_log_is_cut_and_gets_a_list_when_it_comes_back() {
     let (feed, closing) = (Arc::new(Feed::keeping("e", "r", 16)), watch::Sender::new(false));
+    let first = feed.position().token;
     let mut slow = pin!(follow(&feed, &closing));
     assert!(tokio::time::timeout(Duration::ZERO, slow.next()).await.is_err(), "it has read its list");
     for n in 0..=16 {
         put(&feed, "a", n + 1);
     }
     assert_eq!(slow.next().await, None);
-    assert!(feed.resume("e.r.0").is_none() && feed.resume(&feed.position().token).is_some());
-    assert!(feed.read().log.len() == 16 && feed.read().digest_at.len() == 16);
+    assert!(feed.resume(&first).is_none() && feed.resume(&feed.position().token).is_some());
+    assert!(
+        feed.read().log.len() == 16
+            && feed.read().digests.at.len() == 16
+            && feed.read().contents.at.len() == 16
+    );
 }
 
 #[tokio::test]
@@ -101,14 +106,35 @@ async fn nobody_is_told_the_present_position_before_the_lines_that_lead_to_it() 
 }
 
 #[tokio::test]
-async fn a_proxy_that_knows_of_later_changes_than_the_store_begins_a_new_epoch() {
+async fn who_knows_of_later_changes_of_this_epoch_shows_that_this_replica_is_behind() {
     let feed = Feed::new("e", "r");
     feed.publish(&Effects { put: vec![unit("a", 1)], ..Effects::default() }, 5);
     let held = feed.position();
-    feed.compare(&held);
-    feed.compare(&Position { epoch: "another".into(), revision: 9, ..held.clone() });
-    assert_eq!(feed.position(), held, "what is not later, or not of this epoch, proves nothing");
-    feed.compare(&Position { revision: 6, ..held.clone() });
-    assert_ne!(feed.position().epoch, held.epoch);
+    assert_eq!(feed.is_behind(&held), None);
+    assert_eq!(feed.is_behind(&Position { epoch: "another".into(), revision: 9, ..held.clone() }), None);
+    assert_eq!(feed.is_behind(&Position { revision: 6, ..held.clone() }), Some(6));
+    let later = held.token.replace(".1.5.", ".1.6.");
+    assert_eq!((feed.is_behind_token(&later), feed.is_behind_token("nonsense")), (Some(6), None));
+    feed.begin_epoch("f", 3);
+    assert_eq!((&*feed.epoch(), feed.position().revision), ("f", 3));
     assert!(feed.resume(&held.token).is_none(), "everybody gets a list");
+}
+
+#[tokio::test]
+async fn a_token_of_another_replica_is_honoured_where_all_units_were_the_same_and_nowhere_else() {
+    let (one, two) = (Feed::new("e", "one"), Feed::new("e", "two"));
+    put(&two, "z", 1);
+    two.publish(&Effects { delete: vec![UnitName::Key("z".parse().unwrap())], ..Effects::default() }, 1);
+    for feed in [&one, &two] {
+        put(feed, "a", 1);
+        put(feed, "b", 1);
+    }
+    let token = one.position().token;
+    put(&two, "c", 1);
+    let at = two.resume(&token).expect("this replica was where the other is");
+    let Lines::Some(lines, _) = two.lines(at) else { panic!("the log goes on") };
+    assert!(lines.len() == 1 && String::from_utf8_lossy(&lines[0]).contains("\"c\""));
+    put(&one, "b", 2);
+    assert_eq!(two.resume(&one.position().token), None, "here b was never so");
+    assert_eq!(Feed::new("another", "two").resume(&token), None);
 }

@@ -28,14 +28,17 @@ use crate::config::EtcdConfig;
 mod error;
 mod follow;
 mod link;
+mod presence;
 #[cfg(test)]
-mod server;
+pub(crate) mod server;
 #[cfg(test)]
 mod tests;
 
 use error::Fault;
 use follow::Follow;
 use link::Link;
+
+pub(crate) use presence::Presence;
 
 /// Within this a commit is done, or is answered with an error.
 const COMMITS_WITHIN: Duration = Duration::from_secs(5);
@@ -48,6 +51,7 @@ const PAGE: i64 = 500;
 #[derive(Debug)]
 pub struct Etcd {
     link: Arc<Link>,
+    prefix: String,
     keys: Keys,
     /// The last list: its newest commit, and the revision of etcd at which it was read. Nothing happened in between.
     listed: Mutex<(Revision, Revision)>,
@@ -99,9 +103,9 @@ impl Etcd {
     /// # Errors
     /// When no endpoint answers in time, or refuses this user.
     pub async fn open(config: EtcdConfig) -> Result<Self, StoreError> {
-        let keys = Keys::new(&config.prefix);
+        let (keys, prefix) = (Keys::new(&config.prefix), config.prefix.clone());
         let link = Arc::new(Link::new(config)?);
-        let store = Self { link, keys, listed: Mutex::default() };
+        let store = Self { link, prefix, keys, listed: Mutex::default() };
         store.found(&store.keys.epoch(), &new_epoch()).await?;
         Ok(store)
     }

@@ -49,6 +49,12 @@ pub(super) async fn version(session: &Session) -> Result<(), Failure> {
 /// Lists the proxies that control has heard of.
 pub(super) async fn proxies(session: &Session) -> Result<(), Failure> {
     let found: ProxyList = session.client.get("/v1/proxies").await?;
+    if !found.unanswered.is_empty() {
+        let silent = found.unanswered.join(", ");
+        output::note(&format!(
+            "control replicas that do not answer, and whose proxies are missing here: {silent}"
+        ));
+    }
     output::print(session.output, &found, |wide| {
         if found.items.is_empty() {
             return "Control has heard of no proxy. Start one with --control.".to_owned();

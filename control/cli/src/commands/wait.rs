@@ -84,6 +84,14 @@ fn lost(now: &InForce) -> String {
 }
 
 fn still_open(now: &InForce) -> String {
+    if !now.unanswered.is_empty() {
+        return format!(
+            "{} counted; control replicas that do not answer: {}{}",
+            proxies(now.proxies),
+            now.unanswered.join(", "),
+            lost(now)
+        );
+    }
     if now.proxies == 0 {
         return format!(
             "control has heard of no proxy yet{}; start one with --control, and see `bellhop proxies`",

@@ -1,0 +1,69 @@
+//! What other replicas ask. Closed to everybody who does not know the secret that replicas of one store share.
+
+use std::time::Duration;
+
+use axum::{Json, extract::State};
+use bellhop_api::{
+    Problem, ProblemType, RoutingKey,
+    answers::{ReplicaInForce, ReplicaProxies},
+};
+use http::HeaderMap;
+use serde::Deserialize;
+
+use super::{
+    Api, Failure, Shared,
+    query::{NoQuery, Strict},
+};
+use crate::replicas::SECRET;
+
+/// The other replica waits for a second.
+const CATCHES_UP_WITHIN: Duration = Duration::from_millis(700);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HoldsQuery {
+    key: RoutingKey,
+    digest: String,
+    revision: u64,
+}
+
+pub(super) async fn proxies(
+    State(api): Shared,
+    headers: HeaderMap,
+    Strict(NoQuery {}): Strict<NoQuery>,
+) -> Result<Json<ReplicaProxies>, Failure> {
+    api.knows_secret(&headers)?;
+    let control = &api.author.control;
+    Ok(Json(control.registry.all(&control.feed.table_digest())))
+}
+
+pub(super) async fn in_force(
+    State(api): Shared,
+    headers: HeaderMap,
+    Strict(query): Strict<HoldsQuery>,
+) -> Result<Json<ReplicaInForce>, Failure> {
+    api.knows_secret(&headers)?;
+    let control = &api.author.control;
+    control
+        .shows(query.revision, CATCHES_UP_WITHIN)
+        .await
+        .map_err(|_| Problem::new(ProblemType::Unavailable, "this replica is behind"))?;
+    let form = control.feed.key(query.key.as_str());
+    Ok(Json(control.registry.holds(&query.key, &query.digest, form.as_ref())))
+}
+
+impl Api {
+    fn knows_secret(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let given = headers.get(SECRET).map(http::HeaderValue::as_bytes).unwrap_or_default();
+        let secret = self.author.control.fleet.replicas().secret();
+        match secret {
+            Some(secret) if same(secret.as_bytes(), given) => Ok(()),
+            _ => Err(Problem::new(ProblemType::Forbidden, "this is for other replicas of this store alone")),
+        }
+    }
+}
+
+/// Takes as long for a good beginning as for a bad one.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}
