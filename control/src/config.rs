@@ -151,6 +151,13 @@ impl Flags {
                 self.listen
             ));
         }
+        if tls.is_some() && self.store.starts_with("etcd://") {
+            faults.push(
+                "--store etcd://…: replicas ask each other over plain HTTP, which a listener with TLS does not speak. \
+                 Leave TLS to what stands in front of the replicas, and say --insecure on a network that is closed to others"
+                    .to_owned(),
+            );
+        }
         if self.insecure && tls.is_some() {
             faults.push("--insecure: does without TLS; leave out one of them".to_owned());
         }
