@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{peers::Kind, workload::Workload};
+use crate::{micro::Case, peers::Kind, workload::Workload};
 
 /// Measures Bellhop beside its peers on this machine, in one run, over loopback.
 #[derive(Debug, Parser)]
@@ -22,6 +22,13 @@ pub enum Command {
     Compare(Compare),
     /// Memory idle, busy, with many sandboxes, per idle connection; start-up; size of the binary.
     Scale(Scale),
+    /// All protocols at once for a while, with routes, endpoints, control and proxies changing: failures, growth, leaks.
+    Soak(Soak),
+    /// Single steps of a request: nanoseconds, and with --instructions instructions.
+    Micro(Micro),
+    /// One made-up route table in this process; `scale` starts it to measure memory alone.
+    #[command(hide = true)]
+    Table(Table),
 }
 
 /// What both runs need.
@@ -45,9 +52,21 @@ pub struct Common {
     /// The core of load and backend.
     #[arg(long, default_value_t = 0)]
     pub load_core: usize,
+    /// The cargo profile that our own programs are built with.
+    #[arg(long, value_name = "NAME", default_value = "dist")]
+    pub profile: String,
     /// Write everything measured to this file, as JSON.
     #[arg(long, value_name = "PATH")]
     pub json: Option<PathBuf>,
+    /// Write a page with plots to this file; it needs nothing else.
+    #[arg(long, value_name = "PATH")]
+    pub html: Option<PathBuf>,
+}
+
+/// A length of 0.1 s to 10 min.
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().map_err(|error| error.to_string())?;
+    if (0.1..=600.0).contains(&seconds) { Ok(seconds) } else { Err("allowed is 0.1 to 600".to_owned()) }
 }
 
 /// Options of `compare`.
@@ -60,11 +79,14 @@ pub struct Compare {
     #[arg(long, value_delimiter = ',', value_enum)]
     pub workloads: Vec<Workload>,
     /// Rounds; each measures every peer once, and medians are taken over them.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
     pub rounds: u32,
-    /// Length of one measured window. The load runs half a second before it and as long behind it.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=600))]
-    pub seconds: u64,
+    /// Length of one measured window. The load runs a moment before it and behind it.
+    #[arg(long, default_value_t = 0.7, value_parser = seconds)]
+    pub seconds: f64,
+    /// Compare with an earlier run's JSON, and warn of what became worse beyond the noise of both.
+    #[arg(long, value_name = "PATH")]
+    pub against: Option<PathBuf>,
     /// The peer that ratios are told against; Bellhop if it takes part.
     #[arg(long, value_enum)]
     pub reference: Option<Kind>,
@@ -85,4 +107,62 @@ pub struct Scale {
     /// Starts to measure.
     #[arg(long, default_value_t = 11)]
     pub starts: usize,
+    /// Sizes of route tables.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 1_000, 100_000, 1_000_000])]
+    pub routes: Vec<usize>,
+    /// Numbers of watchers on one control process.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000])]
+    pub watchers: Vec<usize>,
+    /// Parts to measure; all by default.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    pub parts: Vec<Part>,
+}
+
+/// Parts of `scale`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Memory, start-up and size of each peer.
+    Peers,
+    /// Route tables of growing size.
+    Tables,
+    /// Watchers on one control process.
+    Watchers,
+    /// Route changes under load.
+    Churn,
+}
+
+/// Options of `soak`.
+#[derive(Debug, Args)]
+pub struct Soak {
+    /// Shared options.
+    #[command(flatten)]
+    pub common: Common,
+    /// How long traffic runs.
+    #[arg(long, default_value_t = 20.0)]
+    pub minutes: f64,
+}
+
+/// Options of `micro`.
+#[derive(Debug, Args)]
+pub struct Micro {
+    /// Steps, by name; all by default.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    pub cases: Vec<Case>,
+    /// Count instructions with valgrind's callgrind.
+    #[arg(long)]
+    pub instructions: bool,
+    /// Write everything measured to this file, as JSON.
+    #[arg(long, value_name = "PATH")]
+    pub json: Option<PathBuf>,
+    /// Run one step so many times and nothing else: what is started under callgrind.
+    #[arg(long, hide = true)]
+    pub only_run: Option<u64>,
+}
+
+/// Options of `table`.
+#[derive(Debug, Args)]
+pub struct Table {
+    /// Keys in the table.
+    #[arg(long)]
+    pub keys: usize,
 }

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, fs, process::Command};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::peers::Kind;
+use crate::{peers::Kind, tools::Tool};
 
 /// Machine and versions.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Machine {
     /// Model of the processor.
     pub processor: String,
@@ -18,7 +18,10 @@ pub struct Machine {
     /// Load average over the minute before the run: above 0.5 the figures are noisy.
     pub load_before: f64,
     /// First line of each program's version.
-    pub versions: BTreeMap<&'static str, String>,
+    pub versions: BTreeMap<String, String>,
+    /// When, in UTC (RFC 3339).
+    #[serde(default)]
+    pub date: String,
 }
 
 impl Machine {
@@ -26,19 +29,26 @@ impl Machine {
     #[must_use]
     pub fn look(peers: &[Kind]) -> Self {
         let mut versions = BTreeMap::new();
-        let mut tell = |name, program: Option<std::path::PathBuf>, flag| {
+        let mut tell = |name: &str, program: Option<std::path::PathBuf>, flag| {
             if let Some(version) = program.and_then(|program| first_line(&program, flag)) {
-                versions.insert(name, version);
+                versions.insert(name.to_owned(), version);
             }
         };
-        tell("wrk", crate::process::find("wrk"), "-v");
-        tell("h2load", crate::process::find("h2load"), "--version");
+        for (tool, flag) in [
+            (Tool::Wrk, "-v"),
+            (Tool::H2load, "--version"),
+            (Tool::Oha, "--version"),
+            (Tool::Ghz, "--version"),
+            (Tool::Iperf3, "--version"),
+        ] {
+            tell(tool.name(), tool.program(), flag);
+        }
         for kind in peers {
             match kind {
                 Kind::Haproxy | Kind::HaproxyTcp => tell("haproxy", crate::process::find("haproxy"), "-v"),
                 Kind::Nginx => tell("nginx", crate::process::find("nginx"), "-v"),
                 Kind::Envoy => tell("envoy", crate::peers::envoy_program(), "--version"),
-                Kind::Direct | Kind::HyperRelay | Kind::Bellhop => {}
+                Kind::Direct | Kind::HyperRelay | Kind::Bellhop | Kind::BellhopIntercepted => {}
             }
         }
         let read = |path| fs::read_to_string(path).unwrap_or_default();
@@ -48,6 +58,10 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             load_before: read("/proc/loadavg").split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0.0),
             versions,
+            date: jiff::Timestamp::now()
+                .round(jiff::Unit::Second)
+                .map(|now| now.to_string())
+                .unwrap_or_default(),
         }
     }
 }

@@ -1,17 +1,32 @@
 //! bellhop-bench.
 
-use bellhop_bench::{cli, compare, scale};
+use std::process::ExitCode;
+
+use bellhop_bench::{cli, compare, micro, scale, soak};
 use clap::Parser;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let args = cli::Cli::parse();
+    match started(args.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bellhop-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn started(command: cli::Command) -> anyhow::Result<()> {
     bellhop_bench::process::raise_descriptor_limit()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let run = async {
-            match args.command {
-                cli::Command::Compare(options) => compare::run(options).await,
-                cli::Command::Scale(options) => scale::run(options).await,
+            match command {
+                cli::Command::Compare(options) => Box::pin(compare::run(options)).await,
+                cli::Command::Scale(options) => Box::pin(scale::run(options)).await,
+                cli::Command::Soak(options) => Box::pin(soak::run(options)).await,
+                cli::Command::Micro(options) => micro::run(options).await,
+                cli::Command::Table(options) => scale::tables::alone(options.keys),
             }
         };
         // Dropping the run ends its processes and removes its files.

@@ -6,42 +6,58 @@ pub mod processor;
 pub mod statistics;
 
 use std::{
-    process::Stdio,
+    process::{Output, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
-use serde::Serialize;
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
 
 use crate::{
+    ground::Served,
     peers::Peer,
-    process::pinned,
-    stage::{Served, Stage},
-    workload::Workload,
+    process,
+    seat::Seat,
+    stage::Stage,
+    workload::{Files, Load, Said, Unit, Workload},
 };
 
 /// Load before the window, so that connection set-up and growth of pools stay outside.
-const WARM_UP: Duration = Duration::from_millis(500);
-/// Whole seconds of load beyond the window: wrk and h2load count in seconds.
-const MARGIN_SECONDS: u64 = 1;
+const WARM_UP: Duration = Duration::from_millis(300);
+/// Load behind the window: looking at a process takes a moment.
+const MARGIN: Duration = Duration::from_millis(150);
+/// Between two looks where nothing has been served yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How much later than promised a load may end.
 const LOAD_GRACE: Duration = Duration::from_secs(20);
 
 /// What one window showed.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Sample {
-    /// CPU time of the proxy per request, in µs; `None` where there is no proxy.
+    /// CPU time of the proxy per unit (request, message, MiB), in µs; `None` where there is no proxy.
     pub cpu_us: Option<f64>,
-    /// Requests per second.
+    /// Units per second.
     pub rate: f64,
-    /// Median latency in µs (HTTP/2: the mean), over the whole load.
-    pub latency_us: f64,
+    /// Median latency in µs (HTTP/2: the mean), over the whole load; `None` where the tool knows none.
+    pub latency_us: Option<f64>,
     /// 99th percentile of the latency in µs, where known.
     pub p99_us: Option<f64>,
     /// Proportional set size of the proxy at the end of the window, in KiB.
     pub pss_kib: Option<u64>,
     /// Failed requests.
     pub errors: u64,
+}
+
+/// How to measure.
+#[derive(Debug)]
+pub struct Method<'a> {
+    /// Where.
+    pub stage: &'a Stage,
+    /// What the tools need.
+    pub files: &'a Files,
+    /// Length of the window.
+    pub window: Duration,
 }
 
 #[derive(Debug)]
@@ -51,47 +67,129 @@ struct Instantaneous {
     served: Served,
 }
 
-async fn look(peer: &Peer, stage: &Stage) -> anyhow::Result<Instantaneous> {
-    let cpu = peer.process.as_ref().map(|process| processor::time(process.pid())).transpose()?;
-    Ok(Instantaneous { at: Instant::now(), cpu, served: stage.served().await? })
+/// A load that runs.
+struct Running {
+    child: tokio::process::Child,
+    deadline: Duration,
+    workload: Workload,
 }
 
-/// Measures `peer` under `workload` in a window of `seconds`.
-///
-/// # Errors
-/// Where the load tool fails, nothing is served, or requests reach the wrong version.
-pub async fn measure(peer: &Peer, workload: Workload, seconds: u64, stage: &Stage) -> anyhow::Result<Sample> {
-    let load_seconds = seconds + MARGIN_SECONDS;
-    let (program, args) = workload.command(workload.address(peer), load_seconds)?;
-    let mut command = pinned(stage.load_core, &program);
-    command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-    tokio::time::sleep(WARM_UP).await;
-    let before = look(peer, stage).await?;
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
-    let after = look(peer, stage).await?;
-    let pss_kib = peer.process.as_ref().map(|process| memory::pss_kib(process.pid())).transpose()?;
-    let deadline = Duration::from_secs(load_seconds) + LOAD_GRACE;
-    let output =
-        tokio::time::timeout(deadline, child.wait_with_output()).await.context("the load does not end")??;
+impl Running {
+    /// Ends it where it does not end by itself soon, and reads what it says.
+    async fn end(self) -> anyhow::Result<Said> {
+        // wrk counts in whole seconds; told to end, it reports all the same.
+        if let (Load::Wrk { .. }, Some(pid)) = (self.workload.load(), self.child.id()) {
+            process::signal(pid, Signal::INT).ok();
+        }
+        let output = tokio::time::timeout(self.deadline, self.child.wait_with_output())
+            .await
+            .context("the load does not end")??;
+        said(self.workload, &output)
+    }
+}
+
+fn said(workload: Workload, output: &Output) -> anyhow::Result<Said> {
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(
         output.status.success(),
         "{} failed: {text}{}",
-        program.display(),
+        workload.tool().name(),
         String::from_utf8_lossy(&output.stderr)
     );
-    let said = workload.read(&text)?;
-    let served = after.served.since(before.served);
-    check_versions(peer, workload, served)?;
-    Ok(Sample {
-        cpu_us: after.cpu.zip(before.cpu).map(|(a, b)| micros(a.saturating_sub(b)) / count(served.total())),
-        rate: count(served.total()) / (after.at - before.at).as_secs_f64(),
-        latency_us: said.latency_us,
-        p99_us: said.p99_us,
-        pss_kib,
-        errors: said.errors,
-    })
+    workload.read(&text)
+}
+
+impl Method<'_> {
+    fn start(&self, peer: &Peer, workload: Workload, rate: Option<f64>) -> anyhow::Result<Running> {
+        let lasting = WARM_UP + self.window + workload.patience() + MARGIN;
+        let target = workload.address(peer).with_context(|| format!("no address for {}", workload.name()))?;
+        let (program, args) = workload.command(target, lasting, rate, (self.files, &self.stage.programs))?;
+        let mut command = Seat::new(self.stage.load_core, &peer.ground.place).command(&program);
+        command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        Ok(Running { child, deadline: lasting + LOAD_GRACE, workload })
+    }
+
+    /// Measures `peer` under `workload`; `rate` for an open loop.
+    ///
+    /// # Errors
+    /// Where the load tool fails, nothing is served, or requests reach the wrong version.
+    pub async fn measure(
+        &self,
+        peer: &Peer,
+        workload: Workload,
+        rate: Option<f64>,
+    ) -> anyhow::Result<Sample> {
+        match workload.unit() {
+            Unit::Request | Unit::Message => self.window(peer, workload, rate).await,
+            Unit::Mebibyte => self.whole(peer, workload).await,
+        }
+    }
+
+    async fn window(&self, peer: &Peer, workload: Workload, rate: Option<f64>) -> anyhow::Result<Sample> {
+        let load = self.start(peer, workload, rate)?;
+        tokio::time::sleep(WARM_UP).await;
+        let before = look(peer, workload).await?;
+        tokio::time::sleep(self.window).await;
+        let mut after = look(peer, workload).await?;
+        let longest = self.window + workload.patience();
+        while after.served == before.served && after.at - before.at < longest {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            after = look(peer, workload).await?;
+        }
+        let pss_kib = pss(peer, workload)?;
+        let said = load.end().await?;
+        let served = after.served.since(before.served);
+        check_versions(peer, workload, served)?;
+        Ok(Sample {
+            cpu_us: spent(&before, &after).map(|cpu| micros(cpu) / count(served.total())),
+            rate: count(served.total()) / (after.at - before.at).as_secs_f64(),
+            latency_us: said.latency_us,
+            p99_us: said.p99_us,
+            pss_kib,
+            errors: said.errors,
+        })
+    }
+
+    /// Over the whole load: what the backend does not count, its tool tells at its end.
+    async fn whole(&self, peer: &Peer, workload: Workload) -> anyhow::Result<Sample> {
+        let before = look(peer, workload).await?;
+        let load = self.start(peer, workload, None)?;
+        tokio::time::sleep(self.window).await;
+        let pss_kib = pss(peer, workload)?;
+        let said = load.end().await?;
+        let after = look(peer, workload).await?;
+        let counted = said.counted.context("the load tool counted nothing")?;
+        Ok(Sample {
+            cpu_us: spent(&before, &after).map(|cpu| micros(cpu) / counted),
+            rate: counted / (after.at - before.at).as_secs_f64(),
+            latency_us: said.latency_us,
+            p99_us: said.p99_us,
+            pss_kib,
+            errors: said.errors,
+        })
+    }
+
+    /// Requests per second that `peer` gives to the open loop's tool when that does not hold back.
+    ///
+    /// # Errors
+    /// As [`Self::measure`].
+    pub async fn saturation(&self, peer: &Peer, workload: Workload) -> anyhow::Result<f64> {
+        Ok(self.window(peer, workload, None).await?.rate)
+    }
+}
+
+async fn look(peer: &Peer, workload: Workload) -> anyhow::Result<Instantaneous> {
+    let cpu = peer.measured(workload).map(|process| processor::time(process.pid())).transpose()?;
+    Ok(Instantaneous { at: Instant::now(), cpu, served: peer.ground.served().await? })
+}
+
+fn pss(peer: &Peer, workload: Workload) -> anyhow::Result<Option<u64>> {
+    peer.measured(workload).map(|process| memory::pss_kib(process.pid())).transpose()
+}
+
+fn spent(before: &Instantaneous, after: &Instantaneous) -> Option<Duration> {
+    after.cpu.zip(before.cpu).map(|(after, before)| after.saturating_sub(before))
 }
 
 /// Every request of the window must have reached the version that its key says.

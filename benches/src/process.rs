@@ -9,14 +9,16 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    net::TcpStream,
     process::{Child, Command},
 };
 
+use crate::seat::{Place, Seat};
+
 /// How long a process may take until it listens.
-pub const START_DEADLINE: Duration = Duration::from_secs(20);
+pub const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A child process; dropped, it is killed.
 #[derive(Debug)]
@@ -25,20 +27,13 @@ pub struct Process {
     child: Child,
     pid: u32,
     log: PathBuf,
+    place: Place,
 }
 
+/// Descriptors that the largest run needs.
+const DESCRIPTORS: u64 = 65_536;
 /// Lines of a log that an error quotes.
 const LOG_TAIL_LINES: usize = 8;
-
-/// A command that runs on `core` alone and dies with the harness. Both wrappers exec, so the child's pid is the
-/// program's.
-#[must_use]
-pub fn pinned(core: usize, program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--", "taskset", "-c"]).arg(core.to_string()).arg(program);
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
 
 impl Process {
     /// Starts `program`, its output going to a log in `dir`.
@@ -47,19 +42,19 @@ impl Process {
     /// Where it cannot be started.
     pub fn start(
         name: &str,
-        core: usize,
+        seat: &Seat,
         program: &Path,
         args: &[OsString],
         dir: &Path,
     ) -> anyhow::Result<Self> {
         let log = dir.join(format!("{name}.log"));
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let mut command = pinned(core, program);
+        let mut command = seat.command(program);
         command.args(args).stdout(file.try_clone()?).stderr(file);
         let child =
             command.spawn().with_context(|| format!("cannot start {name} ({})", program.display()))?;
         let pid = child.id().with_context(|| format!("{name} ended at once"))?;
-        Ok(Self { name: name.to_owned(), child, pid, log })
+        Ok(Self { name: name.to_owned(), child, pid, log, place: seat.place.clone() })
     }
 
     /// Starts `program` and gives the first line that it prints.
@@ -68,18 +63,18 @@ impl Process {
     /// Where it cannot be started or prints nothing within [`START_DEADLINE`].
     pub async fn start_and_read_line(
         name: &str,
-        core: usize,
+        seat: &Seat,
         program: &Path,
         args: &[OsString],
         dir: &Path,
     ) -> anyhow::Result<(Self, String)> {
         let log = dir.join(format!("{name}.log"));
-        let mut command = pinned(core, program);
+        let mut command = seat.command(program);
         command.args(args).stdout(Stdio::piped()).stderr(File::create(&log)?);
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let pid = child.id().with_context(|| format!("{name} ended at once"))?;
         let out = child.stdout.take().with_context(|| format!("{name} has no output"))?;
-        let mut process = Self { name: name.to_owned(), child, pid, log };
+        let mut process = Self { name: name.to_owned(), child, pid, log, place: seat.place.clone() };
         let mut line = String::new();
         let read = tokio::time::timeout(START_DEADLINE, BufReader::new(out).read_line(&mut line)).await;
         match read {
@@ -101,7 +96,7 @@ impl Process {
     pub async fn wait_listening(&mut self, address: std::net::SocketAddr) -> anyhow::Result<()> {
         let begin = Instant::now();
         while begin.elapsed() < START_DEADLINE {
-            if TcpStream::connect(address).await.is_ok() {
+            if self.place.connect(address).await.is_ok() {
                 return Ok(());
             }
             if self.child.try_wait()?.is_some() {
@@ -120,12 +115,51 @@ impl Process {
         self.child.kill().await.with_context(|| format!("cannot end {}", self.name))
     }
 
+    /// Tells it to end (SIGTERM).
+    ///
+    /// # Errors
+    /// Where it is gone already.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        signal(self.pid, Signal::TERM).with_context(|| format!("cannot end {}", self.name))
+    }
+
+    /// Waits for its end, within `limit`.
+    ///
+    /// # Errors
+    /// Where it still runs then.
+    pub async fn ended(&mut self, limit: Duration) -> anyhow::Result<std::process::ExitStatus> {
+        match tokio::time::timeout(limit, self.child.wait()).await {
+            Ok(status) => Ok(status?),
+            Err(_) => Err(self.failure(&format!("has not ended within {limit:?}"))),
+        }
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    /// Where it has ended; its last words are told.
+    pub fn alive(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => Err(self.failure(&format!("ended with {status}"))),
+        }
+    }
+
     fn failure(&mut self, what: &str) -> anyhow::Error {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
         let tail = lines.get(lines.len().saturating_sub(LOG_TAIL_LINES)..).unwrap_or_default().join("\n");
         anyhow::anyhow!("{} {what}; its last words:\n{tail}", self.name)
     }
+}
+
+/// Sends a signal to one process.
+///
+/// # Errors
+/// Where it is gone.
+pub fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no such process")?;
+    Ok(rustix::process::kill_process(pid, signal)?)
 }
 
 /// A port of 127.0.0.1 that was free a moment ago, for programs that cannot be asked which port they got.
@@ -144,7 +178,10 @@ pub fn free_port() -> anyhow::Result<std::net::SocketAddr> {
 pub fn raise_descriptor_limit() -> anyhow::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    // Root may go beyond the hard limit, and 10,000 watchers need it.
+    let beyond = limit.maximum.map(|hard| hard.max(DESCRIPTORS));
+    setrlimit(Resource::Nofile, Rlimit { current: beyond, maximum: beyond })
+        .or_else(|_| setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }))
         .context("cannot raise the descriptor limit")
 }
 
@@ -156,6 +193,17 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))
         .map(|dir| dir.join(program))
         .find(|file| file.is_file())
+}
+
+/// Where this harness keeps what it installs: a directory of its own under the user's cache.
+///
+/// # Errors
+/// Where there is neither `XDG_CACHE_HOME` nor `HOME`.
+pub fn cache() -> anyhow::Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+    Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set")?.join("bellhop-bench"))
 }
 
 /// Runs a command to its end; its output where it succeeded.

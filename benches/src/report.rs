@@ -1,39 +1,49 @@
-//! What a run showed: a table for people, JSON for everything else.
+//! What a run showed: a table for people, a page with plots, JSON for everything else.
 
-use std::{collections::BTreeMap, fs::File, io::Write, path::Path};
+pub mod against;
+mod compared;
+pub mod html;
+pub mod numbers;
+pub mod scaled;
+pub mod soaked;
+pub mod svg;
+
+use std::{fs::File, io::Write, path::Path};
 
 use anyhow::Context;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 
-use crate::{
-    compare::Comparison,
-    machine::Machine,
-    measure::{
-        Sample,
-        statistics::{Summary, ratio},
-    },
-    peers::Kind,
-    scale::Scaling,
-};
+use crate::{cli, compare::Comparison, machine::Machine, micro::Measured};
 
-/// Prints the comparison; writes it to `json` too, where given.
+/// Prints the comparison; writes JSON and page where asked for; compares with `earlier`.
 ///
 /// # Errors
-/// Where that file or standard output cannot be written.
-pub fn comparison(comparison: &Comparison, json: Option<&Path>) -> anyhow::Result<()> {
+/// Where a file or standard output cannot be written.
+pub fn comparison(
+    comparison: &Comparison,
+    earlier: Option<&Comparison>,
+    options: &cli::Compare,
+) -> anyhow::Result<()> {
+    write_json(comparison, options.common.json.as_deref())?;
+    let rows = numbers::of_comparison(comparison);
+    write_page(&compared::page(comparison, &rows), options.common.html.as_deref())?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", machine(&comparison.machine))?;
-    writeln!(
-        out,
-        "{} rounds of {} s; medians, spread = (highest − lowest) ÷ median; × = {}'s CPU ÷ this peer's, same round\n",
-        comparison.rounds,
-        comparison.window_seconds,
-        comparison.reference.name()
-    )?;
-    for (workload, samples) in &comparison.samples {
-        writeln!(out, "### {}\n\n{}\n", workload.title(), table(samples, comparison.reference))?;
+    writeln!(out, "{}\n{}\n", machine(&comparison.machine), compared::method(comparison))?;
+    for (kind, how) in &comparison.absent {
+        writeln!(out, "{} took no part: {how}\n", kind.name())?;
     }
-    write_json(comparison, json)
+    for workload in compared::workloads(comparison) {
+        writeln!(out, "### {}\n\n{}", workload.title(), compared::table(comparison, workload))?;
+        for (kind, why) in comparison.blanks.get(&workload).into_iter().flatten() {
+            writeln!(out, "– {}: {why}", kind.name())?;
+        }
+        writeln!(out)?;
+    }
+    writeln!(out, "{}", numbers::table(&rows))?;
+    if let Some(earlier) = earlier {
+        writeln!(out, "\n{}", against::told(&against::changes(earlier, comparison)))?;
+    }
+    Ok(())
 }
 
 /// Writes `what` to `json`, where given.
@@ -46,58 +56,42 @@ pub fn write_json(what: &impl serde::Serialize, json: Option<&Path>) -> anyhow::
     Ok(serde_json::to_writer_pretty(file, what)?)
 }
 
-/// One line on the machine.
+/// Writes a page to `html`, where given.
+///
+/// # Errors
+/// Where that file cannot be written.
+pub fn write_page(page: &html::Page, html: Option<&Path>) -> anyhow::Result<()> {
+    let Some(path) = html else { return Ok(()) };
+    std::fs::write(path, page.render()).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Two lines on the machine.
 #[must_use]
 pub fn machine(machine: &Machine) -> String {
-    let versions: Vec<_> = machine.versions.values().map(String::as_str).collect();
+    let versions: Vec<_> =
+        machine.versions.iter().map(|(name, version)| format!("{name}: {version}")).collect();
     format!(
-        "{}, {} cores, Linux {}, load before {:.2}\n{}",
+        "{}, {} cores, Linux {}, load before {:.2}, {}\n{}",
         machine.processor,
         machine.cores,
         machine.kernel,
         machine.load_before,
+        machine.date,
         versions.join("; ")
     )
 }
 
-/// Prints what `scale` measured; writes it to `json` too, where given.
+/// Prints the single steps; writes JSON where asked for.
 ///
 /// # Errors
-/// Where that file or standard output cannot be written.
-pub fn scaling(scaling: &Scaling, json: Option<&Path>) -> anyhow::Result<()> {
-    let rows = scaling.peers.iter().map(|peer| {
-        vec![
-            peer.kind.name().to_owned(),
-            shown(Some(mib(peer.idle_kib)), 1),
-            shown(Some(mib(peer.busy_kib)), 1),
-            shown(peer.loaded_kib.map(mib), 1),
-            shown(Some(peer.connection_kib), 2),
-            shown(Some(peer.start_ms.median), 1),
-            shown(Some(peer.start_ms.high), 1),
-            shown(peer.binary_kib.map(mib), 1),
-        ]
-    });
-    let header = [
-        "peer",
-        "idle MiB",
-        "busy MiB",
-        "loaded MiB",
-        "KiB per idle connection",
-        "ready ms",
-        "slowest ms",
-        "binary MiB",
-    ];
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", machine(&scaling.machine))?;
-    writeln!(
-        out,
-        "PSS; busy: 64 HTTP/1 connections; loaded: {} sandboxes; idle connections: {}; starts: {}\n\n{}",
-        scaling.sandboxes,
-        scaling.connections,
-        scaling.starts,
-        markdown(&header, rows.collect())
-    )?;
-    write_json(scaling, json)
+/// Where a file or standard output cannot be written.
+pub fn micro(measured: &[Measured], json: Option<&Path>) -> anyhow::Result<()> {
+    write_json(&measured, json)?;
+    let rows = measured
+        .iter()
+        .map(|one| vec![one.case.clone(), shown(Some(one.nanoseconds), 0), shown(one.instructions, 0)]);
+    let table = markdown(&["step", "ns, best", "instructions"], rows.collect());
+    Ok(writeln!(std::io::stdout().lock(), "{table}")?)
 }
 
 /// A Markdown table with numbers to the right.
@@ -111,39 +105,6 @@ pub fn markdown(header: &[&str], rows: Vec<Vec<String>>) -> Table {
     table
 }
 
-fn table(samples: &BTreeMap<Kind, Vec<Sample>>, reference: Kind) -> Table {
-    let cpu = |kind: Kind| -> Vec<Option<f64>> {
-        samples.get(&kind).map_or_else(Vec::new, |of_kind| of_kind.iter().map(|s| s.cpu_us).collect())
-    };
-    let of_reference = cpu(reference);
-    let direct = samples.get(&Kind::Direct).and_then(|s| Summary::of(s.iter().map(|s| s.latency_us)));
-    let rows = samples.iter().map(|(kind, of_kind)| {
-        let cpu = cpu(*kind);
-        let latency = Summary::of(of_kind.iter().map(|s| s.latency_us));
-        let added = latency.zip(direct).map(|(l, d)| l.median - d.median).filter(|_| *kind != Kind::Direct);
-        let spent = Summary::of(cpu.iter().copied().flatten());
-        vec![
-            kind.name().to_owned(),
-            shown(spent.map(|s| s.median), 2),
-            spent.map_or_else(String::new, |s| format!("{:.0} %", s.spread() * 100.0)),
-            shown(ratio(&of_reference, &cpu).map(|s| s.median), 2),
-            shown(Summary::of(of_kind.iter().map(|s| s.rate)).map(|s| s.median), 0),
-            shown(latency.map(|s| s.median), 0),
-            shown(added, 0),
-            shown(Summary::of(of_kind.iter().filter_map(|s| s.p99_us)).map(|s| s.median), 0),
-            of_kind
-                .iter()
-                .filter_map(|s| s.pss_kib)
-                .max()
-                .map_or_else(String::new, |kib| format!("{:.1}", mib(kib))),
-            of_kind.iter().map(|s| s.errors).sum::<u64>().to_string(),
-        ]
-    });
-    let header =
-        ["peer", "CPU µs", "spread", "×", "req/s", "latency µs", "added µs", "p99 µs", "PSS MiB", "errors"];
-    markdown(&header, rows.collect())
-}
-
 /// KiB as MiB.
 #[must_use]
 pub fn mib(kib: u64) -> f64 {
@@ -154,33 +115,4 @@ pub fn mib(kib: u64) -> f64 {
 #[must_use]
 pub fn shown(number: Option<f64>, digits: usize) -> String {
     number.map_or_else(String::new, |n| format!("{n:.digits$}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_peer_without_a_process_has_a_rate_and_no_cost() {
-        let sample = |cpu_us, latency_us| Sample {
-            cpu_us,
-            rate: 1000.0,
-            latency_us,
-            p99_us: None,
-            pss_kib: cpu_us.map(|_| 2048),
-            errors: 0,
-        };
-        let samples = BTreeMap::from([
-            (Kind::Direct, vec![sample(None, 10.0)]),
-            (Kind::Bellhop, vec![sample(Some(5.0), 25.0)]),
-            (Kind::Haproxy, vec![sample(Some(10.0), 30.0)]),
-        ]);
-        let shown = table(&samples, Kind::Bellhop).to_string();
-        let cells = |peer: &str| -> Vec<String> {
-            let line = shown.lines().find(|l| l.contains(peer)).unwrap();
-            line.split('|').map(|cell| cell.trim().to_owned()).collect()
-        };
-        assert_eq!(cells("haproxy")[2..8], ["10.00", "0 %", "0.50", "1000", "30", "20"]);
-        assert_eq!(cells("direct")[2..8], ["", "", "", "1000", "10", ""]);
-    }
 }

@@ -1,16 +1,22 @@
 //! What a run stands on: the backend, the cores, a directory for configurations and logs, and our own programs.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, bail};
 use tempfile::TempDir;
-use tokio::{io::AsyncReadExt, net::TcpStream, process::Command};
+use tokio::process::Command;
 
-use crate::{cli::Common, process::Process};
+use crate::{
+    cli::Common,
+    ground::Ground,
+    seat::{Place, Seat},
+};
 
 /// How long building our own programs may take.
 const BUILD_DEADLINE: Duration = Duration::from_secs(1800);
@@ -18,18 +24,14 @@ const BUILD_DEADLINE: Duration = Duration::from_secs(1800);
 /// The stage of one run. Dropped, it takes the backend with it.
 #[derive(Debug)]
 pub struct Stage {
-    /// The baseline version.
-    pub baseline: SocketAddr,
-    /// The sandbox version.
-    pub sandbox: SocketAddr,
-    counts: SocketAddr,
+    /// The ground of all peers but those that need one of their own.
+    pub ground: Arc<Ground>,
     /// The core of the measured proxy.
     pub proxy_core: usize,
     /// The core of load and backend.
     pub load_core: usize,
     /// Our own programs.
     pub programs: Programs,
-    backend: Process,
     dir: TempDir,
 }
 
@@ -42,6 +44,7 @@ pub struct Programs {
     pub control: Option<PathBuf>,
     relay: PathBuf,
     backend: PathBuf,
+    load: PathBuf,
 }
 
 impl Programs {
@@ -51,7 +54,19 @@ impl Programs {
         &self.relay
     }
 
-    /// Builds what is not given, with the profile `dist`.
+    /// The backend.
+    #[must_use]
+    pub fn backend(&self) -> &Path {
+        &self.backend
+    }
+
+    /// Our own load.
+    #[must_use]
+    pub fn load(&self) -> &Path {
+        &self.load
+    }
+
+    /// Builds what is not given.
     ///
     /// # Errors
     /// Where cargo fails.
@@ -59,8 +74,23 @@ impl Programs {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("benches/ has no parent")?;
         let mut command = Command::new(cargo);
-        command.current_dir(workspace).args(["build", "--profile", "dist", "--message-format", "json"]);
-        command.args(["-p", "bellhop-bench", "--bin", "bench-relay", "--bin", "bench-backend"]);
+        command.current_dir(workspace).args([
+            "build",
+            "--profile",
+            &common.profile,
+            "--message-format",
+            "json",
+        ]);
+        command.args([
+            "-p",
+            "bellhop-bench",
+            "--bin",
+            "bench-relay",
+            "--bin",
+            "bench-backend",
+            "--bin",
+            "bench-load",
+        ]);
         if with_bellhop && common.bellhop.is_none() {
             command.args(["-p", "bellhop-proxy", "--bin", "bellhop-proxy"]);
         }
@@ -80,6 +110,7 @@ impl Programs {
             control: ours(&common.control, "bellhop-control")?,
             relay: built("bench-relay")?,
             backend: built("bench-backend")?,
+            load: built("bench-load")?,
         })
     }
 }
@@ -91,34 +122,6 @@ fn executable(messages: &str, name: &str) -> Option<PathBuf> {
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| message.pointer("/target/name").and_then(|v| v.as_str()) == Some(name))
         .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
-}
-
-/// Requests served, by version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Served {
-    /// By the baseline.
-    pub baseline: u64,
-    /// By the sandbox.
-    pub sandbox: u64,
-}
-
-impl Served {
-    /// By both.
-    #[must_use]
-    pub fn total(self) -> u64 {
-        self.baseline + self.sandbox
-    }
-
-    /// What came after `earlier`.
-    #[must_use]
-    pub fn since(self, earlier: Self) -> Self {
-        Self { baseline: self.baseline - earlier.baseline, sandbox: self.sandbox - earlier.sandbox }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let (baseline, sandbox) = text.trim().split_once(' ')?;
-        Some(Self { baseline: baseline.parse().ok()?, sandbox: sandbox.parse().ok()? })
-    }
 }
 
 impl Stage {
@@ -138,20 +141,31 @@ impl Stage {
         }
         let programs = Programs::build(common, with_bellhop).await?;
         let dir = tempfile::Builder::new().prefix("bellhop-bench-").tempdir()?;
-        let (backend, line) =
-            Process::start_and_read_line("backend", common.load_core, &programs.backend, &[], dir.path())
-                .await?;
-        let [baseline, sandbox, counts] = ports(&line).context("the backend told no three ports")?;
+        // A proxy that runs as another user finds its program in here.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711))?;
+        let ground = Ground::lay(Place::Host, common.load_core, &programs.backend, dir.path()).await?;
         Ok(Self {
-            baseline,
-            sandbox,
-            counts,
+            ground: Arc::new(ground),
             proxy_core: common.proxy_core,
             load_core: common.load_core,
             programs,
-            backend,
             dir,
         })
+    }
+
+    /// Lays another ground, in a network of its own.
+    ///
+    /// # Errors
+    /// Where the network or the backend cannot be had.
+    pub async fn inner_ground(&self) -> anyhow::Result<Arc<Ground>> {
+        let place = Place::inner().await?;
+        Ok(Arc::new(Ground::lay(place, self.load_core, &self.programs.backend, self.dir()).await?))
+    }
+
+    /// The seat of measured proxies on this host's network.
+    #[must_use]
+    pub fn proxy_seat(&self) -> Seat {
+        Seat::new(self.proxy_core, &Place::Host)
     }
 
     /// Where configurations and logs go.
@@ -159,43 +173,11 @@ impl Stage {
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
-
-    /// How many requests each version has served.
-    ///
-    /// # Errors
-    /// Where the backend does not answer.
-    pub async fn served(&self) -> anyhow::Result<Served> {
-        let mut text = String::new();
-        let mut stream = TcpStream::connect(self.counts)
-            .await
-            .with_context(|| format!("the backend (pid {}) is gone", self.backend.pid()))?;
-        stream.read_to_string(&mut text).await?;
-        Served::parse(&text).with_context(|| format!("the backend's counts are unreadable: {text:?}"))
-    }
-}
-
-/// Ports of 127.0.0.1 as our programs print them, on one line.
-#[must_use]
-pub fn ports<const N: usize>(line: &str) -> Option<[SocketAddr; N]> {
-    let ports: Option<Vec<_>> = line
-        .split_whitespace()
-        .map(|p| Some(SocketAddr::from((Ipv4Addr::LOCALHOST, p.parse().ok()?))))
-        .collect();
-    ports?.try_into().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ports_and_counts_are_read_or_refused() {
-        assert_eq!(ports::<2>("80 81\n").unwrap()[1], "127.0.0.1:81".parse().unwrap());
-        assert_eq!(ports::<3>("80 81\n"), None);
-        assert_eq!(ports::<1>("x"), None);
-        assert_eq!(Served::parse("3 4"), Some(Served { baseline: 3, sandbox: 4 }));
-        assert_eq!(Served::parse("3"), None);
-    }
 
     #[test]
     fn a_program_is_found_in_what_cargo_says() {

@@ -1,49 +1,57 @@
 //! The proof, before anything is measured, that a peer routes by the very header that the load carries.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+pub mod exchange;
 
-use anyhow::{Context, bail, ensure};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use std::time::{Duration, Instant};
 
-use crate::{peers::Peer, workload::fields};
+use anyhow::{Context, bail};
+
+use crate::{peers::Peer, workload::Workload};
 
 /// How long routes may take to arrive at a peer.
 const ROUTES_DEADLINE: Duration = Duration::from_secs(10);
 /// How long one answer may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Proves `peer`'s routing, for HTTP/1 and HTTP/2, with and without the key.
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// gRPC.
+    Grpc,
+    /// WebSocket.
+    WebSocket,
+}
+
+/// Proves `peer`'s routing in each protocol that `workloads` use, with and without the key.
 ///
 /// # Errors
 /// Where an answer comes from the wrong version, or none comes.
-pub async fn verify(peer: &Peer) -> anyhow::Result<()> {
-    for (http2, address) in [(false, peer.http1), (true, peer.http2)] {
+pub async fn verify(peer: &Peer, workloads: &[Workload]) -> anyhow::Result<()> {
+    for protocol in [Protocol::Http1, Protocol::Http2, Protocol::Grpc, Protocol::WebSocket] {
+        if !workloads.iter().any(|w| w.protocol() == Some(protocol) && peer.kind.cannot(*w).is_none()) {
+            continue;
+        }
         for keyed in [true, false] {
             let expected = if keyed || !peer.kind.routes() { "sandbox" } else { "baseline" };
-            until_version(address, http2, keyed, expected).await.with_context(|| {
-                let protocol = if http2 { "HTTP/2" } else { "HTTP/1" };
-                format!("{} over {protocol} {}", peer.kind.name(), if keyed { "keyed" } else { "unkeyed" })
+            until_version(peer, protocol, keyed, expected).await.with_context(|| {
+                format!("{} over {protocol:?} {}", peer.kind.name(), if keyed { "keyed" } else { "unkeyed" })
             })?;
         }
     }
     Ok(())
 }
 
-async fn until_version(address: SocketAddr, http2: bool, keyed: bool, expected: &str) -> anyhow::Result<()> {
+async fn until_version(peer: &Peer, protocol: Protocol, keyed: bool, expected: &str) -> anyhow::Result<()> {
     let begin = Instant::now();
     loop {
-        let answer = tokio::time::timeout(ANSWER_DEADLINE, version(address, http2, keyed)).await;
-        let why = match answer {
-            Ok(Ok(version)) if version == expected => return Ok(()),
-            Ok(Ok(version)) => format!("answered by {version}, not by {expected}"),
-            Ok(Err(error)) => format!("{error:#}"),
-            Err(_) => "no answer".to_owned(),
+        let why = match version(peer, protocol, keyed).await {
+            Ok(version) if version == expected => return Ok(()),
+            Ok(version) => format!("answered by {version}, not by {expected}"),
+            Err(error) => format!("{error:#}"),
         };
         if begin.elapsed() > ROUTES_DEADLINE {
             bail!("{why}");
@@ -52,32 +60,24 @@ async fn until_version(address: SocketAddr, http2: bool, keyed: bool, expected: 
     }
 }
 
-/// Which version answers one request at `address`.
+/// Which version answers one request through `peer`.
 ///
 /// # Errors
-/// Where no whole 200 comes.
-pub async fn version(address: SocketAddr, http2: bool, keyed: bool) -> anyhow::Result<String> {
-    let stream = TokioIo::new(TcpStream::connect(address).await?);
-    let mut request = http::Request::get(format!("http://{address}/api/v1/items?page=3"));
-    for (name, value) in fields(keyed) {
-        request = request.header(name, value);
-    }
-    let response = if http2 {
-        let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await?;
-        tokio::spawn(connection);
-        sender.send_request(request.body(Empty::<Bytes>::new())?).await?
-    } else {
-        let request = request.header("host", address.to_string()).uri("/api/v1/items?page=3");
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
-        tokio::spawn(connection);
-        sender.send_request(request.body(Empty::<Bytes>::new())?).await?
+/// Where no whole answer comes.
+pub async fn version(peer: &Peer, protocol: Protocol, keyed: bool) -> anyhow::Result<String> {
+    let address = match protocol {
+        Protocol::Http1 | Protocol::WebSocket => peer.http1,
+        Protocol::Http2 | Protocol::Grpc => peer.http2,
     };
-    let status = response.status();
-    let version = response.headers().get("x-version").and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let body = response.into_body().collect().await?.to_bytes();
-    ensure!(status == http::StatusCode::OK, "answered {status}");
-    let version = version.context("the answer names no version")?;
-    ensure!(body == crate::backend::body(&version), "the answer's body is not {version}'s");
-    Ok(version)
+    let exchange = async {
+        let stream = peer.ground.place.connect(address).await?;
+        stream.set_nodelay(true)?;
+        match protocol {
+            Protocol::Http1 => exchange::http1(stream, address, keyed).await,
+            Protocol::Http2 => exchange::http2(stream, address, keyed).await,
+            Protocol::Grpc => exchange::grpc(stream, address, keyed).await,
+            Protocol::WebSocket => exchange::websocket(stream, address, keyed).await,
+        }
+    };
+    tokio::time::timeout(ANSWER_DEADLINE, exchange).await.context("no answer")?
 }

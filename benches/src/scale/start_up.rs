@@ -10,8 +10,7 @@ use anyhow::{Context, ensure};
 
 use crate::{
     measure::statistics::Summary,
-    peers::{Bellhop, Kind},
-    process,
+    peers::{Bellhop, Fixed, Kind},
     process::START_DEADLINE,
     stage::Stage,
 };
@@ -34,9 +33,9 @@ pub(super) async fn measure(kind: Kind, starts: usize, stage: &Stage) -> anyhow:
         let begin = Instant::now();
         match &control {
             Some(bellhop) => {
-                let (listen, admin) = (process::free_port()?, process::free_port()?);
-                let process = bellhop.proxy(stage, "bellhop-start", listen, admin)?;
-                until_ready(admin)?;
+                let fixed = Fixed::before(stage.ground.baseline)?;
+                let process = bellhop.proxy(stage, "bellhop-start", &fixed)?;
+                until_ready(fixed.admin)?;
                 times.push(begin.elapsed());
                 process.stop().await?;
             }
@@ -60,7 +59,8 @@ fn until_ready(admin: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn ready(admin: SocketAddr) -> bool {
+/// Whether `/readyz` of the proxy with this admin listener answers 200.
+pub(crate) fn ready(admin: SocketAddr) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect(admin)?;
         write!(stream, "GET /readyz HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;

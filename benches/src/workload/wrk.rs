@@ -4,7 +4,7 @@ use super::{Said, time_us};
 
 /// `None` where the percentiles are missing.
 pub(super) fn parse(output: &str) -> Option<Said> {
-    let mut said = Said { latency_us: 0.0, p99_us: None, errors: 0 };
+    let mut said = Said::default();
     let mut median = None;
     for line in output.lines() {
         let line = line.trim();
@@ -21,7 +21,7 @@ pub(super) fn parse(output: &str) -> Option<Said> {
                 .sum::<Option<u64>>()?;
         }
     }
-    said.latency_us = median?;
+    said.latency_us = Some(median?);
     Some(said)
 }
 
@@ -47,7 +47,10 @@ Requests/sec:  41172.55
 
     #[test]
     fn percentiles_and_every_kind_of_error_are_read() {
-        assert_eq!(parse(OUTPUT), Some(Said { latency_us: 1510.0, p99_us: Some(2210.0), errors: 9 }));
+        assert_eq!(
+            parse(OUTPUT),
+            Some(Said { latency_us: Some(1510.0), p99_us: Some(2210.0), errors: 9, counted: None })
+        );
     }
 
     #[test]
