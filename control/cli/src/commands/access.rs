@@ -22,7 +22,10 @@ use crate::{
 /// Logs in: tries the token at the control plane, and keeps both as the current context.
 pub(crate) async fn login(global: &Global) -> Result<(), Failure> {
     let mut all = Contexts::read()?;
-    let chosen = all.choose(global)?;
+    // a context that is not there yet is what a login makes
+    let fresh = global.context.as_ref().is_some_and(|name| !all.contexts.contains_key(name));
+    let chosen =
+        if fresh { all.choose(&Global { context: None, ..global.clone() })? } else { all.choose(global)? };
     let url: BaseUrl = chosen
         .server
         .parse()
