@@ -6,14 +6,17 @@ use axum::{
     Json, Router,
     extract::State,
     middleware,
+    response::IntoResponse,
     routing::{delete, get, post},
 };
 use bellhop_api::{API_VERSION, Problem, ProblemType, answers::Version};
+use http::header;
 use tokio::sync::watch;
 
 use crate::{
     access::{Access, audit::Audit, rates::Buckets},
     author::Author,
+    telemetry,
 };
 
 mod backup;
@@ -65,6 +68,7 @@ pub(crate) fn router(author: Author, door: Door, closing: watch::Receiver<bool>)
         .route("/readyz", get(ready))
         .route("/version", get(version))
         .route("/openapi.json", get(openapi::document))
+        .route("/metrics", get(metrics))
         .route("/v1/backup", get(backup::backup))
         .route("/v1/routes", get(routes::routes))
         .route("/v1/explain", get(routes::explain))
@@ -94,6 +98,11 @@ async fn ready(State(api): Shared) -> Result<&'static str, Failure> {
         return Err(Problem::new(ProblemType::Unavailable, "ending").into());
     }
     Ok("ok\n")
+}
+
+async fn metrics(State(api): Shared) -> impl IntoResponse {
+    let control = &api.author.control;
+    ([(header::CONTENT_TYPE, telemetry::TEXT)], control.telemetry.render(control))
 }
 
 async fn version() -> Json<Version> {

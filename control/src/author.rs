@@ -160,7 +160,7 @@ impl Author {
     /// which are only remembered.
     async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         for writes in writes.chunks(MOST_WRITES) {
-            let revision = self.control.store.commit(writes.to_vec()).await?;
+            let revision = self.control.commit(writes.to_vec()).await?;
             self.control.applied(revision).await?;
         }
         Ok(())

@@ -32,7 +32,8 @@ use crate::{
     record::Edit,
     registry::Registry,
     replicas::{Fleet, Replica, Replicas},
-    store::{Commit, Listing, Revision, Store, StoreError},
+    store::{Commit, Listing, Revision, Store, StoreError, Write},
+    telemetry::{StoreFault, Telemetry},
     world::World,
 };
 
@@ -42,6 +43,7 @@ pub(crate) struct Control {
     pub(crate) clock: Clock,
     pub(crate) feed: Arc<Feed>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) telemetry: Telemetry,
     pub(crate) tokens: Tokens,
     pub(crate) lookup: Box<dyn Lookup>,
     pub(crate) fleet: Fleet,
@@ -87,6 +89,7 @@ impl Control {
             clock,
             feed: Arc::new(Feed::new(&listing.epoch, replicas.id())),
             registry: Arc::default(),
+            telemetry: Telemetry::default(),
             tokens: Tokens::default(),
             lookup,
             fleet: Fleet::new(replicas),
@@ -118,6 +121,20 @@ impl Control {
     /// The revision that the world shows.
     pub(crate) fn revision(&self) -> Revision {
         *self.applied.borrow()
+    }
+
+    /// Writes to the store, and counts what goes wrong.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub(crate) async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError> {
+        let outcome = self.store.commit(writes).await;
+        match &outcome {
+            Err(StoreError::Changed(_)) => self.telemetry.fault(StoreFault::Changed),
+            Err(_) => self.telemetry.fault(StoreFault::Commit),
+            Ok(_) => {}
+        }
+        outcome
     }
 
     /// Waits until the world shows a revision.
@@ -265,6 +282,7 @@ impl Control {
                     Ok(commit) => self.take_commit(&commit),
                     Err(StoreError::Closed) => return,
                     Err(error) => {
+                        self.telemetry.fault(StoreFault::Watch);
                         tracing::warn!(%error, "the store's watch ended; listing again");
                         break;
                     }
@@ -281,6 +299,7 @@ impl Control {
                 }
                 Err(StoreError::Closed) => return,
                 Err(error) => {
+                    self.telemetry.fault(StoreFault::List);
                     tracing::error!(%error, "the store cannot be listed");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
@@ -298,6 +317,7 @@ impl Control {
     }
 
     fn take_commit(&self, commit: &Commit) {
+        self.telemetry.committed();
         let read = |(name, value): &(Arc<str>, Option<_>)| {
             let token = self.tokens.take_in(name, value.as_ref(), commit.revision);
             if token { None } else { Edit::read(name, value.as_ref(), commit.revision) }

@@ -83,7 +83,7 @@ async fn pass(control: &Control) -> Result<(), StoreError> {
         if !control.fleet.replicas().holds_lease() {
             break;
         }
-        let revision = match control.store.commit(writes.to_vec()).await {
+        let revision = match control.commit(writes.to_vec()).await {
             // another replica was quicker; its change comes by the watch
             Err(StoreError::Changed(_)) => break,
             other => other?,

@@ -21,6 +21,7 @@ mod registry;
 mod replicas;
 mod server;
 pub mod store;
+mod telemetry;
 pub mod tls;
 pub mod trial;
 mod world;

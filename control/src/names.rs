@@ -143,7 +143,7 @@ impl Resolver {
             if !control.fleet.replicas().holds_lease() {
                 break;
             }
-            let revision = control.store.commit(writes.to_vec()).await?;
+            let revision = control.commit(writes.to_vec()).await?;
             control.applied(revision).await?;
         }
         Ok(())

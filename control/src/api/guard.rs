@@ -4,6 +4,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Instant,
 };
 
 use axum::{
@@ -16,11 +17,14 @@ use http::{Method, StatusCode, header, request::Parts};
 use jiff::Timestamp;
 
 use super::{Api, Failure};
-use crate::access::{
-    Caller, Need, Peer,
-    audit::{AuditRecord, Outcome},
-    need,
-    rates::Rate,
+use crate::{
+    access::{
+        Caller, Need, Peer,
+        audit::{AuditRecord, Outcome},
+        need,
+        rates::Rate,
+    },
+    telemetry::Asked,
 };
 
 /// Of a path, in the audit log.
@@ -35,6 +39,8 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
     let now = api.author.control.clock.now();
     let (mut head, body) = request.into_parts();
     let attempt = Attempt::of(&head, now);
+    let (begun, method, matched) =
+        (Instant::now(), head.method.clone(), head.extensions.get::<MatchedPath>().cloned());
     let mut caller = None;
     let response = match admit(&api, &head, now, &mut caller).await {
         Ok(()) => {
@@ -45,6 +51,8 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
         }
         Err(problem) => Failure(problem).into_response(),
     };
+    let asked = Asked { method: &method, path: matched.as_ref().map(MatchedPath::as_str) };
+    api.author.control.telemetry.answered(asked, response.status(), begun.elapsed());
     if let Some(attempt) = attempt.filter(|_| api.audit.is_on()) {
         api.audit.write(&attempt.ended(caller.as_ref(), &response)).await;
     }

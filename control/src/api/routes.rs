@@ -76,7 +76,9 @@ pub(super) async fn routes(
         closing: api.closing.clone(),
     };
     let lines = watch_lines(Arc::clone(&control.feed), options).take_until(caller.ended(control.clock));
-    let body = Body::from_stream(lines);
+    // counted for as long as the stream is held
+    let open = control.telemetry.watcher();
+    let body = Body::from_stream(lines.inspect(move |_| _ = &open));
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, body).into_response())
 }

@@ -3,6 +3,7 @@
 mod access;
 mod faults;
 mod harness;
+mod metrics;
 mod objects;
 mod openapi;
 #[cfg(feature = "etcd")]

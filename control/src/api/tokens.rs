@@ -101,7 +101,7 @@ pub(super) async fn revoke(
 
 async fn commit(api: &super::Api, write: Write) -> Result<(), Problem> {
     let control = &api.author.control;
-    let outcome = async { control.applied(control.store.commit(vec![write]).await?).await };
+    let outcome = async { control.applied(control.commit(vec![write]).await?).await };
     outcome.await.map_err(|error| store_problem(&error))
 }
 
