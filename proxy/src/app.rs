@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     drain::Phase,
     handover::{self, Offer},
-    listen, routes,
+    listen, overload, routes,
     shared::{Shared, SharedRef},
     telemetry::Exporter,
     worker,
@@ -66,6 +66,7 @@ pub fn start(mut config: Config) -> Result<Running, StartError> {
     let limit = descriptors::raise();
     config.limits.max_connections = Some(descriptors::connections(config.limits.max_connections, limit));
     let exporter = Exporter::new(&config).map_err(|error| StartError::Spans(error.into()))?;
+    config.limits.max_memory = overload::budget(config.limits.max_memory);
     let (mut inherited, predecessor) = handover::collect(&config.handover)?;
     let bound = listen::bind_all(&config.listeners, &mut inherited)?;
     if bound.is_empty() {

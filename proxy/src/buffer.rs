@@ -87,6 +87,13 @@ impl<'a> Writer<'a> {
     }
 }
 
+impl Buffers {
+    /// Keeps none.
+    pub(crate) fn clear(&self) {
+        self.0.take();
+    }
+}
+
 /// Bytes read and not yet passed on: `storage[start..end]`. Without storage while it is empty and nobody reads.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {

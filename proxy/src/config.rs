@@ -22,7 +22,7 @@ use serde::Serialize;
 pub use admin::{Admin, AdminAddress};
 pub use faults::{Fault, Faults};
 pub use handover::{Activation, Handover};
-pub use limits::Limits;
+pub use limits::{Limits, MemoryBudget};
 pub use listeners::{FixedPair, HostPort, Listeners};
 pub use process::{LogFormat, LogLevel, Process};
 pub use routing::Routing;

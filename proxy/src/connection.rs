@@ -11,8 +11,10 @@ use tokio::net::TcpStream;
 
 pub(crate) use self::rest::Activity;
 use crate::{
+    counters::Event,
     detect::{self, Dialling, Protocol},
     http1, http2, listen, tunnel,
+    upstream::reset,
     worker::Worker,
 };
 
@@ -176,6 +178,10 @@ pub(crate) async fn converse(client: &Rc<Client>, socket: TcpStream, first: Byte
     match protocol {
         Protocol::Http1 => http1::serve(Rc::clone(client), detected).await,
         Protocol::Http2 => Box::pin(http2::serve(Rc::clone(client), detected)).await,
+        Protocol::Opaque if client.worker.shared.overload.sheds() => {
+            client.worker.shared.counters.count(Event::RefusedOverload);
+            reset(detected.client);
+        }
         Protocol::Opaque => Box::pin(tunnel::opaque(client, detected)).await,
     }
 }

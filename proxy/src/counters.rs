@@ -18,7 +18,9 @@ pub(crate) enum Event {
     RefusedCaller,
     /// The destination is one of the proxy's own listeners.
     RefusedLoop,
-    /// Accepting paused because descriptors or memory ran out.
+    /// Closed unserved because memory runs short; what is no HTTP cannot be told so.
+    RefusedOverload,
+    /// Accepting paused because descriptors or memory ran out, or a listener failed.
     AcceptPaused,
     /// Accepting waited because the connection limit was reached.
     LimitReached,
@@ -50,13 +52,14 @@ pub(crate) enum Event {
 
 impl Event {
     /// All of them, in the order of their declaration.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Accepted,
         Self::RefusedDirect,
         Self::RefusedNotLocal,
         Self::RefusedPort,
         Self::RefusedCaller,
         Self::RefusedLoop,
+        Self::RefusedOverload,
         Self::AcceptPaused,
         Self::LimitReached,
         Self::Panicked,
@@ -82,6 +85,7 @@ impl Event {
             Self::RefusedPort => "refused-port",
             Self::RefusedCaller => "refused-caller",
             Self::RefusedLoop => "refused-loop",
+            Self::RefusedOverload => "refused-overload",
             Self::AcceptPaused => "accept-paused",
             Self::LimitReached => "limit-reached",
             Self::Panicked => "panicked",

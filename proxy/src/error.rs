@@ -43,6 +43,8 @@ pub(crate) enum ErrorKind {
     HeadTimeout,
     /// A major version of HTTP that is not spoken here.
     BadVersion,
+    /// Memory runs short; nothing was done with the request.
+    Overload,
     /// The client went away, or its body broke off: nobody is left to answer.
     ClientGone,
     /// The decision was to refuse.
@@ -77,6 +79,7 @@ impl ErrorKind {
             Self::HeadTooLarge => Reason::HeadTooLarge,
             Self::TargetTooLong => Reason::UriTooLong,
             Self::HeadTimeout => Reason::HeadTimeout,
+            Self::Overload => Reason::Overload,
             Self::ClientGone => Reason::Closed,
             Self::Refused(reason) => reason,
             Self::NotPermitted => Reason::NotPermitted,
@@ -106,6 +109,7 @@ impl ErrorKind {
             | Self::TargetTooLong
             | Self::HeadTimeout
             | Self::BadVersion
+            | Self::Overload
             | Self::ClientGone
             | Self::Refused(_)
             | Self::Closed

@@ -6,7 +6,7 @@ use crate::{
     context::{self, Head, RequestContext},
     decide,
     endpoints::Choices,
-    error::RequestError,
+    error::{ErrorKind, RequestError},
     forward::{Attempt, Attempts},
     respond::{self, Answer},
     telemetry::RequestRecord,
@@ -47,10 +47,17 @@ pub(crate) async fn handle<X: Exchange>(
     record: &mut RequestRecord,
     exchange: &mut X,
 ) {
-    let context = match read(client, exchange) {
-        Ok(context) => context,
-        Err(error) => {
-            let answer = respond::answer(client, false, None, &error);
+    let context = read(client, exchange);
+    let worker = &client.worker;
+    worker.retries.note_request();
+    let (grpc, refused) = match &context {
+        Ok(context) => (context.grpc, worker.shared.overload.sheds().then(overloaded)),
+        Err(_) => (false, None),
+    };
+    let context = match (context, refused) {
+        (Ok(context), None) => context,
+        (Ok(_), Some(error)) | (Err(error), _) => {
+            let answer = respond::answer(client, grpc, None, &error);
             record.refused(error.kind.reason());
             return exchange.answer(record, answer).await;
         }
@@ -76,4 +83,10 @@ pub(crate) async fn handle<X: Exchange>(
         record.refused(error.kind.reason());
         exchange.answer(record, answer).await;
     }
+}
+
+/// Before anything is done with the request, so that it can be sent anywhere else.
+#[cold]
+fn overloaded() -> RequestError {
+    RequestError::client(ErrorKind::Overload)
 }

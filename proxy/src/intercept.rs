@@ -16,6 +16,7 @@ mod flags;
 mod iptables;
 mod nft;
 mod ports;
+mod standing;
 mod tool;
 
 use std::{
@@ -25,12 +26,15 @@ use std::{
 
 use ipnet::IpNet;
 
-pub(crate) use self::flags::Flags;
+pub(crate) use self::{
+    flags::{Flags, PlanFlags},
+    standing::{Standing, standing},
+};
 use self::{ports::PortRange, tool::ToolError};
 
 /// What is to be led through the proxy, and what is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Plan {
+pub(crate) struct Plan {
     /// Where outbound connections go.
     outbound_port: u16,
     /// Where inbound connections go.
@@ -47,9 +51,31 @@ struct Plan {
     excluded_uids: Vec<u32>,
 }
 
+impl Plan {
+    /// The same, for a proxy that runs as this user.
+    pub(crate) fn for_user(self, proxy_uid: u32) -> Self {
+        Self { proxy_uid, ..self }
+    }
+
+    /// Where outbound connections go.
+    pub(crate) fn outbound_port(&self) -> u16 {
+        self.outbound_port
+    }
+
+    /// Where inbound connections go.
+    pub(crate) fn inbound_port(&self) -> u16 {
+        self.inbound_port
+    }
+
+    /// Whether any inbound connections go there.
+    pub(crate) fn leads_in(&self) -> bool {
+        !self.inbound_ports.is_empty()
+    }
+}
+
 /// The tool that writes the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Backend {
+pub(crate) enum Backend {
     /// `nft`.
     Nft,
     /// `iptables-restore` and `ip6tables-restore`.

@@ -5,8 +5,10 @@
 //! `tunnel` for everything that is not HTTP.
 
 mod admin;
+mod allocator;
 pub mod app;
 mod buffer;
+mod check;
 pub mod config;
 mod connection;
 mod context;
@@ -31,8 +33,10 @@ mod http1;
 mod http2;
 mod intercept;
 mod listen;
+mod overload;
 mod patrol;
 mod respond;
+mod retries;
 mod routes;
 mod shared;
 mod status;

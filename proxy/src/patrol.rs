@@ -10,12 +10,21 @@ use std::{
 
 use slab::Slab;
 
+use crate::{allocator, buffer::Buffers};
+
 /// How often the patrol walks: deadlines are this coarse.
 const ROUND: Duration = Duration::from_secs(1);
+
+/// A burst is over when so many have gone, and half of those that there were.
+const BURST: usize = 128;
 
 /// A worker's patrol. It walks only while there is somebody to look after.
 #[derive(Debug, Default)]
 pub(crate) struct Patrol {
+    /// The worker's spare buffers, which nobody needs after a burst.
+    buffers: Rc<Buffers>,
+    /// Most that were looked after since the last burst.
+    most: Cell<usize>,
     rounds: Cell<u32>,
     posts: RefCell<Slab<Rc<Post>>>,
     walking: Cell<bool>,
@@ -37,6 +46,11 @@ pub(crate) struct Watched {
 }
 
 impl Patrol {
+    /// The patrol of a worker with these spare buffers.
+    pub(crate) fn new(buffers: Rc<Buffers>) -> Self {
+        Self { buffers, ..Self::default() }
+    }
+
     /// Has a connection looked after; without a deadline at first.
     pub(crate) fn watch(self: &Rc<Self>) -> Watched {
         let post = Rc::new(Post { until: Cell::new(u32::MAX), waker: RefCell::new(Waker::noop().clone()) });
@@ -62,6 +76,19 @@ impl Patrol {
                 post.waker.borrow().wake_by_ref();
             }
         }
+        self.relieve();
+    }
+
+    /// Gives back what only a burst needed, once it is over.
+    fn relieve(&self) {
+        let (most, now) = (self.most.get(), self.posts.borrow().len());
+        if most.saturating_sub(now) < BURST.max(most / 2) {
+            return self.most.set(most.max(now));
+        }
+        self.most.set(now);
+        self.posts.borrow_mut().shrink_to_fit();
+        self.buffers.clear();
+        allocator::give_back();
     }
 }
 

@@ -178,7 +178,7 @@ fn status(kind: ErrorKind, side: Side) -> u16 {
         ErrorKind::TargetTooLong => 414,
         ErrorKind::HeadTimeout => 408,
         ErrorKind::BadVersion => 505,
-        ErrorKind::Refused(_) => 503,
+        ErrorKind::Refused(_) | ErrorKind::Overload => 503,
         ErrorKind::NotPermitted
         | ErrorKind::Loop
         | ErrorKind::NoHealthyEndpoint
@@ -200,7 +200,7 @@ fn error_type(kind: ErrorKind) -> &'static str {
         | ErrorKind::TargetTooLong
         | ErrorKind::HeadTimeout => "http_request_error",
         ErrorKind::BadVersion | ErrorKind::ClientGone => "http_request_error",
-        ErrorKind::Refused(_) => "http_request_denied",
+        ErrorKind::Refused(_) | ErrorKind::Overload => "http_request_denied",
         ErrorKind::NotPermitted => "destination_ip_prohibited",
         ErrorKind::Loop => "proxy_loop_detected",
         ErrorKind::NoHealthyEndpoint => "destination_unavailable",

@@ -12,6 +12,7 @@ use crate::{
     drain::{Drain, Phase},
     handover::Succession,
     listen::{OwnAddresses, Places},
+    overload::Overload,
     routes::Tables,
     telemetry::Telemetry,
 };
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) tables: Tables,
     /// What is counted and logged of requests.
     pub(crate) telemetry: Telemetry,
+    /// Whether memory runs short.
+    pub(crate) overload: Overload,
     /// When it began.
     pub(crate) started: Instant,
     /// How far the end of the proxy has come.
@@ -55,6 +58,7 @@ impl Shared {
         let telemetry = Telemetry::new(&config, io::stdout());
         Ok(Self {
             carriers: carriers(&config),
+            overload: Overload::new(config.limits.max_memory),
             config,
             own: OwnAddresses::default(),
             counters: Counters::default(),

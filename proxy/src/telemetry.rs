@@ -111,9 +111,10 @@ impl Telemetry {
         self.rare.dials.count_shared((side, how));
     }
 
-    /// Counts a request that is sent a second time.
-    pub(crate) fn retried(&self, side: Side) {
-        self.rare.retries.count_shared(side);
+    /// Counts a request that is sent a second time, or would have been.
+    pub(crate) fn retried(&self, side: Side, granted: bool) {
+        let counted = if granted { &self.rare.retries } else { &self.rare.retries_refused };
+        counted.count_shared(side);
     }
 
     /// Counts an endpoint that is passed over for a while.

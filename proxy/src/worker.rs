@@ -23,8 +23,9 @@ use crate::{
     endpoints::Endpoints,
     http1::Lines,
     patrol::Patrol,
+    retries::Retries,
     shared::SharedRef,
-    telemetry::WorkerTelemetry,
+    telemetry::{Side, WorkerTelemetry},
 };
 
 /// Request state lives on the heap, in tasks; a worker's stack carries calls alone.
@@ -48,9 +49,11 @@ pub(crate) struct Worker {
     /// Sandbox endpoints in use.
     pub(crate) endpoints: Rc<Endpoints>,
     /// Buffers that no connection holds.
-    pub(crate) buffers: Buffers,
+    pub(crate) buffers: Rc<Buffers>,
     /// Lists of fields that no request holds.
     pub(crate) lines: Lines,
+    /// How often requests are sent a second time.
+    pub(crate) retries: Retries,
     /// The coarse clock that ends what takes too long.
     pub(crate) patrol: Rc<Patrol>,
 }
@@ -59,8 +62,19 @@ impl Worker {
     /// Worker number `number`, without connections. Made on its own thread.
     pub(crate) fn new(shared: SharedRef, number: usize) -> Self {
         let telemetry = shared.telemetry.worker(number);
-        let (endpoints, patrol) = Default::default();
-        Self { shared, telemetry, endpoints, buffers: Buffers::default(), lines: Lines::default(), patrol }
+        let (endpoints, buffers) = <(Rc<Endpoints>, Rc<Buffers>)>::default();
+        let patrol = Rc::new(Patrol::new(Rc::clone(&buffers)));
+        let retries = Retries::new(shared.config.limits.retry_budget);
+        Self { shared, telemetry, endpoints, buffers, lines: Lines::default(), retries, patrol }
+    }
+
+    /// Whether a request is sent a second time, which is counted either way. One that no upstream saw a byte of is
+    /// `unseen`, and always is.
+    #[cold]
+    pub(crate) fn retries(&self, side: Side, unseen: bool) -> bool {
+        let granted = unseen || self.retries.take();
+        self.shared.telemetry.retried(side, granted);
+        granted
     }
 }
 

@@ -206,6 +206,12 @@ impl TestProxy {
         self.process.output()
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Its host.
     #[must_use]
     pub fn host(&self) -> &Host {

@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{Running, StartError, start};
 use crate::{
+    check,
     config::{self, Config, LogFormat, Process},
     drain::Phase,
     intercept,
@@ -55,6 +56,8 @@ enum Task {
     /// Leads a workload's TCP traffic through the proxy: writes nftables or iptables rules for IPv4 and IPv6, in the
     /// network namespace that it runs in
     Intercept(intercept::Flags),
+    /// Tells what is wrong with this host's interception, and what to do about it; changes nothing
+    Check(check::Flags),
 }
 
 /// Runs the program on `args`, the program's name first.
@@ -74,8 +77,10 @@ where
             return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    if let Some(Task::Intercept(flags)) = arguments.task {
-        return intercept::run(flags);
+    match arguments.task {
+        Some(Task::Intercept(flags)) => return intercept::run(flags),
+        Some(Task::Check(flags)) => return check::run(flags),
+        None => {}
     }
     match arguments.flags.resolve() {
         Ok(config) => run(config),

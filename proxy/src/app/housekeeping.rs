@@ -73,7 +73,7 @@ impl House {
         tokio::select! {
             () = async { tokio::join!(routes, spans, drain.reached(Phase::Ended)); } => {}
             // They may come to their end before the proxy does.
-            () = async { tokio::join!(doors, succeed); std::future::pending().await } => {}
+            () = async { tokio::join!(doors, succeed, shared.overload.watch()); std::future::pending().await } => {}
         }
     }
 }

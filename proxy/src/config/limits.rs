@@ -48,6 +48,14 @@ pub(super) struct Flags {
     /// (descriptor limit - 100) / 3 if that is less: a connection takes up to three]
     #[arg(long, env = "BELLHOP_MAX_CONNECTIONS", hide_env_values = true, value_name = "N")]
     max_connections: Option<String>,
+    /// Memory that the proxy may hold; above it requests are answered 503 (`overload`) until it was given back, since the
+    /// kernel would end the process. `auto` is 85% of the container's limit where there is one [default: auto]
+    #[arg(long, env = "BELLHOP_MAX_MEMORY", hide_env_values = true, value_name = "BYTES|auto|off")]
+    max_memory: Option<String>,
+    /// Requests that may be sent a second time, of 100: what retries add to an upstream that is in trouble. A worker
+    /// saves up 100, and earns 10 a second at least; 0 for none but those that no upstream saw [default: 20]
+    #[arg(long, env = "BELLHOP_RETRY_BUDGET", hide_env_values = true, value_name = "PERCENT")]
+    retry_budget: Option<String>,
     /// Idle upstream connections that one client connection keeps, since each holds a descriptor; the least recently used
     /// is closed first [default: 16]
     #[arg(long, env = "BELLHOP_MAX_IDLE_UPSTREAMS", hide_env_values = true, value_name = "N")]
@@ -87,12 +95,29 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Connections held at once; none until [`start`](crate::app::start) has seen the descriptor limit.
     pub max_connections: Option<usize>,
+    /// Memory above which requests are shed; settled by [`start`](crate::app::start).
+    pub max_memory: MemoryBudget,
+    /// Of 100 requests, how many may be sent a second time.
+    pub retry_budget: u32,
     /// Idle upstream connections of one client connection.
     pub max_idle_upstreams: usize,
     /// Bytes of baggage examined.
     pub max_baggage_bytes: usize,
     /// Members of baggage examined.
     pub max_baggage_members: usize,
+}
+
+/// Memory that the proxy may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemoryBudget {
+    /// Most of the container's limit, where there is one.
+    Auto,
+    /// No bound.
+    Off,
+    /// So many bytes.
+    #[serde(untagged)]
+    Bytes(usize),
 }
 
 impl Default for Limits {
@@ -109,6 +134,8 @@ impl Flags {
         let connection_window = typed.size("connection-window", self.connection_window, 64 * KIB..=256 * MIB);
         let max_header_bytes = typed.size("max-header-bytes", self.max_header_bytes, KIB..=MIB);
         let max_uri_bytes = typed.size("max-uri-bytes", self.max_uri_bytes, KIB..=MIB);
+        let max_memory = typed.memory("max-memory", self.max_memory);
+        let retry_budget = typed.count("retry-budget", self.retry_budget, 0..=100);
         let max_idle_upstreams = typed.count("max-idle-upstreams", self.max_idle_upstreams, 0..=1_000);
         let max_baggage_bytes = typed.size("max-baggage-bytes", self.max_baggage_bytes, 64..=MIB);
         let max_baggage_members = typed.count("max-baggage-members", self.max_baggage_members, 1..=10_000);
@@ -123,6 +150,8 @@ impl Flags {
             connect_timeout: typed.time("connect-timeout", self.connect_timeout).unwrap_or(SECOND),
             idle_timeout: typed.time("idle-timeout", self.idle_timeout).unwrap_or(3600 * SECOND),
             max_connections: typed.count("max-connections", self.max_connections, 1..=1_000_000),
+            max_memory,
+            retry_budget: retry_budget.map_or(20, narrow),
             max_idle_upstreams: max_idle_upstreams.unwrap_or(16),
             max_baggage_bytes: max_baggage_bytes.unwrap_or(8 * KIB),
             max_baggage_members: max_baggage_members.unwrap_or(64),
@@ -147,6 +176,16 @@ impl Typed<'_> {
         let allowed = format!("bytes from {least} to {most}, or with KiB or MiB, for example 64KiB");
         let Bytes(size) = self.faults.optional(flag, typed.as_ref(), &allowed)?;
         self.within(flag, size, bounds, &allowed)
+    }
+
+    fn memory(&mut self, flag: &str, typed: Option<String>) -> MemoryBudget {
+        match typed.as_deref().map(str::trim) {
+            None | Some("" | "auto") => MemoryBudget::Auto,
+            Some("off") => MemoryBudget::Off,
+            Some(_) => self
+                .size(flag, typed, 8 * MIB..=1024 * 1024 * MIB)
+                .map_or(MemoryBudget::Auto, MemoryBudget::Bytes),
+        }
     }
 
     fn within(

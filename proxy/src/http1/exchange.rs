@@ -268,12 +268,14 @@ impl Exchange for Http1Exchange<'_> {
                 Err(error) => error,
             };
             output.clear(&self.session.client.worker.buffers);
-            if upstream.fresh || !relay.may_retry(&error, context.idempotent, self.request.upgrade) {
+            let again = !upstream.fresh
+                && relay.may_retry(&error, context.idempotent, self.request.upgrade)
+                && self.session.client.worker.retries(side.into(), !relay.is_begun());
+            if !again {
                 record.status(relay.down.status);
                 self.break_off(&error, Some(&relay), upstream);
                 return Err(error);
             }
-            self.session.client.worker.shared.telemetry.retried(side.into());
             upstream = match Box::pin(self.dial(upstream.whither)).await {
                 Ok(upstream) => upstream,
                 // Something of it was sent: neither another endpoint nor the baseline may answer.

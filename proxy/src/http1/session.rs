@@ -123,8 +123,12 @@ impl Session {
         if let Poll::Ready(end) = self.poll_upstreams(cx) {
             return Poll::Ready(Next::End(end));
         }
-        if !self.input.is_empty() && self.is_too_late(cx) {
-            return Poll::Ready(Next::Faulty(RequestError::client(ErrorKind::HeadTimeout)));
+        if !self.input.is_empty() {
+            if self.is_too_late(cx) {
+                return Poll::Ready(Next::Faulty(RequestError::client(ErrorKind::HeadTimeout)));
+            }
+            // Whoever sends a head in pieces shall not hold a whole buffer meanwhile.
+            self.input.compact(&self.client.worker.buffers);
         }
         Poll::Pending
     }

@@ -91,10 +91,10 @@ pub(crate) async fn run(
             Outcome::Broken(_) => lease.reused && message.idempotent,
             _ => false,
         };
-        if tried || !safe || !incoming.rewind(message.bodiless) {
+        let again = !tried && safe && incoming.rewind(message.bodiless);
+        if !again || !engine.client.worker.retries(side(whither).into(), !was_sent) {
             return conclude(outcome, side(whither), incoming);
         }
-        engine.client.worker.shared.telemetry.retried(side(whither).into());
         tried = true;
         sent = was_sent.then_some(outcome);
     }

@@ -109,10 +109,9 @@ impl<H: Head> Request<'_, H> {
                 End::Failed { kind: ErrorKind::Reset, .. } => reused && method.is_idempotent(),
                 _ => false,
             };
-            if tried || !bodiless || !safe {
+            if tried || !bodiless || !safe || !to.worker.retries(Side::Sandbox.into(), !was_sent) {
                 return Ok(end);
             }
-            to.worker.shared.telemetry.retried(Side::Sandbox.into());
             tried = true;
             sent = was_sent.then_some(end);
         }

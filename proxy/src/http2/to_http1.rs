@@ -75,8 +75,9 @@ pub(crate) async fn run(
                 link.abort();
                 Ok(Done::ClientGone)
             }
-            End::Failed { silent: true, kind } if again => {
-                engine.client.worker.shared.telemetry.retried(Side::Sandbox.into());
+            End::Failed { silent: true, kind }
+                if again && engine.client.worker.retries(Side::Sandbox.into(), false) =>
+            {
                 sent = Some(kind);
                 continue;
             }

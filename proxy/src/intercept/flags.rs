@@ -11,9 +11,9 @@ const PORT: &str = "a port from 1 to 65535";
 const PORTS: &str = "ports from 1 to 65535 and ranges of them, for example 8080,9000-9010";
 const UID: &str = "a user id, from 0 to 4294967294";
 
-/// Flags of `bellhop-proxy intercept`.
+/// What is to be led through the proxy, as it is typed.
 #[derive(Debug, Default, clap::Args)]
-pub(crate) struct Flags {
+pub(crate) struct PlanFlags {
     /// Port of the proxy's outbound listener [default: 15001]
     #[arg(long, env = "BELLHOP_OUTBOUND_PORT", hide_env_values = true, value_name = "PORT")]
     outbound_port: Option<String>,
@@ -59,6 +59,13 @@ pub(crate) struct Flags {
         value_delimiter = ','
     )]
     exclude_uids: Vec<String>,
+}
+
+/// Flags of `bellhop-proxy intercept`.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    plan: PlanFlags,
     /// The tool that writes the rules [default: nft where it is found, else iptables]
     #[arg(long, value_enum, value_name = "TOOL")]
     backend: Option<Backend>,
@@ -93,12 +100,32 @@ impl Flags {
         }
         let mut faults = Faults::default();
         let (print, backend) = (self.print, self.backend);
-        let plan = self.plan(&mut faults);
+        let uid = self.plan.proxy_uid(&mut faults);
+        if uid.is_none() && faults.0.is_empty() {
+            faults.add(
+                "proxy-uid",
+                "",
+                format_args!("needed, or the proxy's own traffic would come back to it: {UID}"),
+            );
+        }
+        let plan = self.plan.plan(uid.unwrap_or_default(), &mut faults);
         faults.none_or(())?;
         Ok(if print { Task::Print(plan, backend) } else { Task::Apply(plan, backend) })
     }
+}
 
-    fn plan(self, faults: &mut Faults) -> Plan {
+impl PlanFlags {
+    /// The proxy's user, where it was told.
+    pub(crate) fn proxy_uid(&self, faults: &mut Faults) -> Option<u32> {
+        let uid = faults.optional("proxy-uid", self.proxy_uid.as_ref(), UID);
+        if uid == Some(u32::MAX) {
+            faults.add("proxy-uid", u32::MAX, format_args!("allowed: {UID}"));
+        }
+        uid
+    }
+
+    /// The plan, for a proxy that runs as this user.
+    pub(crate) fn plan(self, proxy_uid: u32, faults: &mut Faults) -> Plan {
         let port = |faults: &mut Faults, flag, typed: Option<&String>, default| {
             faults
                 .optional::<std::num::NonZeroU16>(flag, typed, PORT)
@@ -106,14 +133,6 @@ impl Flags {
         };
         let outbound_port = port(faults, "outbound-port", self.outbound_port.as_ref(), 15001);
         let inbound_port = port(faults, "inbound-port", self.inbound_port.as_ref(), 15006);
-        let uid = faults.optional("proxy-uid", self.proxy_uid.as_ref(), UID).filter(|uid| *uid != u32::MAX);
-        if uid.is_none() && self.proxy_uid.as_ref().is_none_or(String::is_empty) {
-            faults.add(
-                "proxy-uid",
-                "",
-                format_args!("needed, or the proxy's own traffic would come back to it: {UID}"),
-            );
-        }
         let networks: Vec<Network> = faults.list(
             "exclude-cidrs",
             &self.exclude_cidrs,
@@ -126,7 +145,7 @@ impl Flags {
         Plan {
             outbound_port,
             inbound_port,
-            proxy_uid: uid.unwrap_or_default(),
+            proxy_uid,
             inbound_ports: PortRange::merged(faults.list("inbound-ports", &self.inbound_ports, PORTS)),
             excluded_ports: PortRange::merged(faults.list(
                 "exclude-outbound-ports",

@@ -35,6 +35,13 @@ impl Family {
         }
     }
 
+    fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
     fn restore(self) -> &'static str {
         match self {
             Self::V4 => "iptables-restore",
@@ -125,6 +132,45 @@ pub(super) fn present() -> bool {
 
 fn saved(family: Family) -> Result<Present, ToolError> {
     Ok(Present::read(&tool::run(family.save(), &["-t", "nat"], "")?))
+}
+
+/// Our rules of all families as they stand, and as they should, line by line; none where there are none.
+///
+/// # Errors
+/// A tool cannot tell.
+pub(super) fn lines(plan: &Plan) -> Result<Option<[Vec<String>; 2]>, ToolError> {
+    let (mut standing, mut wanted) = (Vec::new(), Vec::new());
+    for family in families() {
+        let saved = tool::run(family.save(), &["-t", "nat"], "")?;
+        let ours = saved.lines().filter(|line| line.starts_with("-A ") && line.contains("BELLHOP_"));
+        standing.extend(ours.map(|line| format!("{}: {}", family.name(), plain(line))));
+        let rules = rules(plan, family, &Present::default());
+        let rules = rules.lines().filter_map(|line| match line.strip_prefix("-I ") {
+            Some(jump) => Some(format!("-A {}", jump.replacen(" 1 ", " ", 1))),
+            None => line.starts_with("-A ").then(|| line.to_owned()),
+        });
+        wanted.extend(rules.map(|line| format!("{}: {line}", family.name())));
+    }
+    // The tools sort chains, and keep the order in each.
+    let chain = |line: &String| line.split(' ').take(3).collect::<Vec<_>>().join(" ");
+    standing.sort_by_key(chain);
+    wanted.sort_by_key(chain);
+    Ok(if standing.is_empty() { None } else { Some([standing, wanted]) })
+}
+
+/// A rule as it was written: without what the tool adds, and without our remark.
+fn plain(rule: &str) -> String {
+    let rule = rule.replace("-m tcp ", "");
+    match rule.split_once("-m comment --comment ") {
+        Some((before, after)) => {
+            let after = after
+                .strip_prefix('"')
+                .and_then(|after| after.split_once("\" "))
+                .or_else(|| after.split_once(' '));
+            format!("{before}{}", after.map_or("", |(_, after)| after))
+        }
+        None => rule,
+    }
 }
 
 /// Puts the rules in force, in the place of what an earlier run wrote. Both families are tried before either is

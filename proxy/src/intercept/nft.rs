@@ -22,6 +22,46 @@ pub(super) fn present() -> bool {
         .is_ok_and(|listed| listed.lines().any(|line| line == "table inet bellhop"))
 }
 
+/// Our rules as they stand, and as they should, line by line; none where there are none.
+///
+/// # Errors
+/// The tool cannot tell.
+pub(super) fn lines(plan: &Plan) -> Result<Option<[Vec<String>; 2]>, ToolError> {
+    let tables = tool::run("nft", &["list", "tables", "inet"], "")?;
+    if !tables.lines().any(|line| line == "table inet bellhop") {
+        return Ok(None);
+    }
+    let listed = tool::run("nft", &["-y", "-s", "list", "table", "inet", "bellhop"], "")?;
+    let wanted = script(plan);
+    let wanted = unwrapped(wanted.trim_start_matches(UNDO));
+    Ok(Some([unwrapped(&listed), wanted.iter().map(|line| single(line)).collect()]))
+}
+
+/// Networks of one address are listed as that address.
+fn single(line: &str) -> String {
+    let words = line.split(' ').map(|word| {
+        let (bare, comma) = word.strip_suffix(',').map_or((word, ""), |bare| (bare, ","));
+        let suffix = if bare.contains(':') { "/128" } else { "/32" };
+        format!("{}{comma}", bare.strip_suffix(suffix).unwrap_or(bare))
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Lines without the space around them. Long sets are written over several lines, and belong on one.
+fn unwrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        match lines.last_mut() {
+            Some(last) if !last.ends_with('{') && last.matches('{').count() > last.matches('}').count() => {
+                last.push(' ');
+                last.push_str(line);
+            }
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    lines
+}
+
 /// Puts the rules in force, in the place of what an earlier run wrote.
 pub(super) fn apply(plan: &Plan) -> Result<(), ToolError> {
     tool::run("nft", &["-f", "-"], &script(plan)).map(drop)

@@ -47,6 +47,8 @@ struct Acceptor {
     draining_since: Option<Instant>,
     /// Until when accepting rests.
     rests_until: Option<Instant>,
+    /// Why it last did, so that it is told once.
+    failed: Option<Errno>,
 }
 
 /// What stands between the acceptor and more connections.
@@ -70,7 +72,8 @@ pub(crate) fn start(
     listeners: Vec<Bound>,
     workers: Vec<Handle>,
 ) -> io::Result<thread::JoinHandle<()>> {
-    let mut acceptor = Acceptor { shared, listeners, workers, draining_since: None, rests_until: None };
+    let mut acceptor =
+        Acceptor { shared, listeners, workers, draining_since: None, rests_until: None, failed: None };
     let thread = thread::Builder::new().name("acceptor".to_owned()).stack_size(STACK_BYTES);
     thread.spawn(move || {
         if let Err(error) = acceptor.run() {
@@ -78,6 +81,25 @@ pub(crate) fn start(
         }
         acceptor.shared.advance(Phase::Ended);
     })
+}
+
+/// accept(2): the caller gave up, its network did, or a rule of this host forbids it. The connection is gone from the
+/// queue, and the next one may be better.
+fn is_the_callers(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::CONNABORTED
+            | Errno::INTR
+            | Errno::PERM
+            | Errno::PROTO
+            | Errno::NOPROTOOPT
+            | Errno::OPNOTSUPP
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::NONET
+    )
 }
 
 impl Acceptor {
@@ -165,6 +187,7 @@ impl Acceptor {
 
     fn accept_from(&mut self, listener: usize) {
         let Some(Bound { door, socket }) = self.listeners.get(listener) else { return };
+        let mut failed = None;
         for _ in 0..TURN {
             if self.shared.places.full() {
                 return;
@@ -174,15 +197,23 @@ impl Acceptor {
                     if let Some(peer) = peer.and_then(|peer| SocketAddr::try_from(peer).ok()) {
                         self.hand_over(door, socket.into(), peer);
                     }
+                    (failed, self.failed) = (None, None);
                 }
                 Err(Errno::AGAIN) => return,
-                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                    self.shared.counters.count(Event::AcceptPaused);
-                    self.rests_until = Some(Instant::now() + PAUSE);
-                    return;
+                Err(error) => {
+                    failed = Some(error);
+                    if !is_the_callers(error) {
+                        break;
+                    }
                 }
-                // The caller gave up, or its network did: accept(2) names these as to be tried again.
-                Err(_) => {}
+            }
+        }
+        // Out of descriptors or memory, or a listener that is broken and would say so for ever.
+        if let Some(error) = failed {
+            self.shared.counters.count(Event::AcceptPaused);
+            self.rests_until = Some(Instant::now() + PAUSE);
+            if self.failed.replace(error) != Some(error) {
+                tracing::warn!(listener = %door.address, %error, "accepting pauses");
             }
         }
     }

@@ -6,6 +6,7 @@ use prometheus::proto::{MetricFamily, MetricType};
 
 use crate::{
     counters::Event,
+    overload,
     routes::WatchState,
     shared::SharedRef,
     telemetry::{counter, family, float, gauge, pair},
@@ -15,6 +16,7 @@ use crate::{
 pub(super) fn of(shared: &SharedRef) -> Vec<MetricFamily> {
     let mut families = connections(shared);
     families.extend(table(shared));
+    families.extend(memory(shared));
     families
 }
 
@@ -44,6 +46,26 @@ fn connections(shared: &SharedRef) -> Vec<MetricFamily> {
             vec![gauge(Vec::new(), float(shared.places.held() as u64))],
         ),
     ]
+}
+
+fn memory(shared: &SharedRef) -> Vec<MetricFamily> {
+    let plain = |name: &str, help: &str, value: f64| {
+        family(name, help, MetricType::GAUGE, vec![gauge(Vec::new(), value)])
+    };
+    let mut families = vec![plain(
+        "bellhop_proxy_overloaded",
+        "1 while memory is above its budget: requests are answered 503.",
+        f64::from(u8::from(shared.overload.sheds())),
+    )];
+    if let Some(held) = overload::held() {
+        let help = "Memory that the proxy holds and no file backs, in bytes.";
+        families.push(plain("bellhop_proxy_memory_bytes", help, float(held)));
+    }
+    if let Some(budget) = shared.overload.budget() {
+        let help = "The budget for that memory, in bytes; absent where there is none.";
+        families.push(plain("bellhop_proxy_memory_budget_bytes", help, float(budget)));
+    }
+    families
 }
 
 fn table(shared: &SharedRef) -> Vec<MetricFamily> {

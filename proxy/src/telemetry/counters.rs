@@ -51,6 +51,8 @@ pub(crate) struct Rare {
     pub(super) dials: Tally<(Side, Dial)>,
     /// Requests that were sent a second time.
     pub(super) retries: Tally<Side>,
+    /// Requests that would have been, and the budget was spent.
+    pub(super) retries_refused: Tally<Side>,
     /// Endpoints that were set aside for a while.
     pub(super) set_aside: Tally<()>,
 }

@@ -58,6 +58,12 @@ impl Scrape<'_> {
             &["side"],
             &self.rare.retries,
         ));
+        families.push(rare(
+            "bellhop_proxy_retries_refused_total",
+            "Requests that were not sent a second time, because the budget for that was spent.",
+            &["side"],
+            &self.rare.retries_refused,
+        ));
     }
 
     fn connections(&self, families: &mut Vec<MetricFamily>) {

@@ -79,6 +79,13 @@ impl Proxy {
         log
     }
 
+    /// Memory that is this process's alone, and its share of what it has with others, in KiB.
+    pub(crate) fn pss_kib(&self) -> u64 {
+        let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).unwrap();
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// User and system time so far, in clock ticks (proc(5)).
     pub(crate) fn ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();

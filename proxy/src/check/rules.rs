@@ -1,0 +1,44 @@
+//! The rules, as they stand and as they should.
+
+use super::{Finding, Host, Wanted};
+use crate::intercept::{self, Standing};
+
+const CHECK: &str = "rules";
+const WRITE: &str = "bellhop-proxy intercept, with the flags that this check got";
+/// Differences that are told; one is enough to write them anew.
+const TOLD: usize = 4;
+
+pub(super) fn rules(wanted: &Wanted, host: &Host) -> Finding {
+    let Some(uid) = host.uid else {
+        let next = "give --proxy-uid, or start the proxy";
+        return Finding::unknown(
+            CHECK,
+            "the proxy's user is not known, and so not how the rules should be",
+            next,
+        );
+    };
+    match intercept::standing(&wanted.plan.clone().for_user(uid), wanted.backend) {
+        Standing::AsWanted(tool) => Finding::well(CHECK, format!("{tool}, as they should be")),
+        Standing::Absent => Finding::wrong(CHECK, "there are none: no traffic goes through the proxy", WRITE),
+        Standing::Both => {
+            let next = "bellhop-proxy intercept --undo, then once more with one --backend";
+            Finding::wrong(CHECK, "nftables and iptables both have some: connections are led twice", next)
+        }
+        Standing::Altered(tool, differences) => {
+            let mut found = format!("{tool}, and not as they should be");
+            for difference in differences.iter().take(TOLD) {
+                found.push_str("; ");
+                found.push_str(difference);
+            }
+            if differences.len() > TOLD {
+                found.push_str("; …");
+            }
+            Finding::wrong(CHECK, found, WRITE)
+        }
+        Standing::Unreadable(why) => Finding::unknown(
+            CHECK,
+            format!("they cannot be read: {why}"),
+            "run this as root, in the workload's network",
+        ),
+    }
+}

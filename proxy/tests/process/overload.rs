@@ -1,0 +1,194 @@
+//! More than there is room for: rows F13 and F14, and the memory budget.
+
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::fd::OwnedFd,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::{
+    harness::{DEADLINE, PROGRAM, Proxy, listener, pass, until},
+    load,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// User and system time in a second, in ticks of 10 ms, of a proxy that does next to nothing; other work on the machine
+/// lengthens each tick that it does get.
+const NO_SPIN_TICKS: u64 = 30;
+
+/// A proxy with a status listener: its flags, and where the listener is.
+pub(crate) fn watched(upstream: SocketAddr, flags: &str) -> (Proxy, SocketAddr) {
+    let (free, status) = listener();
+    drop(free);
+    (Proxy::before(upstream, &format!("--status-listen {status} {flags}")), status)
+}
+
+/// The value of one series, at the front of a line.
+pub(crate) fn metric(status: SocketAddr, series: &str) -> Option<u64> {
+    let answer = exchange(status, "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let line = answer.lines().find(|line| line.starts_with(series))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+/// What comes back to one request, to the end of the connection.
+fn exchange(to: SocketAddr, request: &str) -> String {
+    let mut socket = TcpStream::connect(to).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let _ = socket.write_all(request.as_bytes());
+    let mut answer = String::new();
+    let _ = socket.read_to_string(&mut answer);
+    answer
+}
+
+/// A client that asks for much and takes none of it: what is on its way stands in the proxy, and not in the kernel.
+pub(crate) fn reads_nothing(proxy: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&proxy.into()).unwrap();
+    let mut socket = TcpStream::from(socket);
+    socket.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    socket
+}
+
+/// F13.
+#[test]
+fn f13_out_of_descriptors_accepting_pauses_and_recovers_without_spinning() {
+    let (listener, address) = listener();
+    let proxy =
+        Proxy::start(&format!("ulimit -n 64 && exec $PROXY --upstream {address} --max-connections 1000"));
+    let clients: Vec<_> = (0..60).map(|_| proxy.dial()).collect();
+    let mut servers = Vec::new();
+    listener.set_nonblocking(true).unwrap();
+    let settled = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < settled {
+        servers.extend(listener.accept().map(|(server, _)| server));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(servers.len() < 60, "descriptors never ran out");
+    let (began, ticks) = (Instant::now(), proxy.ticks());
+    std::thread::sleep(Duration::from_secs(1));
+    let busy = proxy.ticks() - ticks;
+    assert!(busy < NO_SPIN_TICKS, "{busy} ticks in {:?}: it spins", began.elapsed());
+    // Once others have gone, new connections are served.
+    drop((clients, servers));
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let mut client = proxy.dial();
+        client.write_all(b"\x01new").unwrap();
+        let moment = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < moment {
+            let Ok((mut server, _)) = listener.accept() else { continue };
+            server.set_nonblocking(false).unwrap();
+            server.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+            let mut read = [0; 4];
+            if server.read_exact(&mut read).is_ok() && &read == b"\x01new" {
+                return;
+            }
+        }
+        assert!(Instant::now() < end, "it did not recover");
+    }
+}
+
+/// F13: an error of a listener that never passes by itself. The test holds the same socket, and breaks it.
+#[test]
+fn f13_a_listener_that_fails_for_good_is_no_reason_to_spin_and_serves_again_once_it_can() {
+    let (server, upstream) = listener();
+    // A port that was asked for stays with a socket that is shut down; one that the kernel chose does not.
+    let (free, address) = listener();
+    drop(free);
+    let listen = TcpListener::bind(address).unwrap();
+    let arguments = format!("--listen {address} --upstream {upstream} --admin off");
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("exec 3<&0 </dev/null; export LISTEN_PID=$$; exec $PROXY {arguments}")]);
+    command.env("PROXY", PROGRAM).env("BELLHOP_LOG_FORMAT", "json").env("LISTEN_FDS", "1");
+    command.env("LISTEN_FDNAMES", "listen").stdout(Stdio::null());
+    let mut proxy =
+        Proxy::from_command(command.stdin(Stdio::from(OwnedFd::from(listen.try_clone().unwrap()))));
+    let (mut client, mut served) = (proxy.dial(), server.accept().unwrap().0);
+    pass(&mut client, &mut served, b"\x01before");
+
+    SockRef::from(&listen).shutdown(std::net::Shutdown::Both).unwrap();
+    std::thread::sleep(SECOND / 5);
+    let ticks = proxy.ticks();
+    std::thread::sleep(SECOND);
+    let busy = proxy.ticks() - ticks;
+    assert!(busy < NO_SPIN_TICKS, "{busy} ticks in a second: it spins");
+    pass(&mut client, &mut served, b"still here");
+
+    SockRef::from(&listen).listen(16).unwrap();
+    let (mut client, mut served) = (proxy.dial(), server.accept().unwrap().0);
+    pass(&mut client, &mut served, b"\x01after");
+    assert_eq!(proxy.child.try_wait().unwrap(), None);
+}
+
+/// F14: at the limit new connections wait in the kernel's queue, until one ends.
+#[test]
+fn f14_at_the_connection_limit_new_connections_wait_and_old_ones_go_on() {
+    let (server, upstream) = listener();
+    let (proxy, status) = watched(upstream, "--max-connections 4");
+    let mut old: Vec<_> = (0..4)
+        .map(|_| {
+            let (mut client, mut served) = (proxy.dial(), server.accept().unwrap().0);
+            pass(&mut client, &mut served, b"\x01hello");
+            (client, served)
+        })
+        .collect();
+    let mut waiting = proxy.dial();
+    waiting.write_all(b"\x01late").unwrap();
+    let reached = "bellhop_proxy_connection_events_total{event=\"limit-reached\"}";
+    until("the limit to be counted", || (metric(status, reached)? > 0).then_some(()));
+    server.set_nonblocking(true).unwrap();
+    assert_eq!(server.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "it was served beyond the limit");
+    server.set_nonblocking(false).unwrap();
+    for (client, served) in &mut old {
+        pass(client, served, b"goes on");
+        pass(served, client, b"both ways");
+    }
+    drop(old.pop());
+    let mut served = server.accept().unwrap().0;
+    let mut word = [0; 5];
+    served.read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"\x01late");
+}
+
+/// A memory budget below what the proxy holds already: everything is shed, and told why.
+#[test]
+fn above_the_memory_budget_requests_are_answered_503_and_counted_and_other_connections_reset() {
+    let (proxy, status) = watched(load::server(), "--max-memory 16MiB");
+    let get = "GET /small HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    assert!(exchange(proxy.addresses[0], get).starts_with("HTTP/1.1 200"), "within the budget");
+    assert_eq!(metric(status, "bellhop_proxy_overloaded"), Some(0));
+    assert_eq!(metric(status, "bellhop_proxy_memory_budget_bytes"), Some(16 << 20));
+    // Readers that read nothing make the proxy hold a buffer each.
+    let stuck: Vec<_> = (0..1500).map(|_| reads_nothing(proxy.addresses[0])).collect();
+    until("the budget to be passed", || (metric(status, "bellhop_proxy_overloaded")? == 1).then_some(()));
+    let answer = exchange(proxy.addresses[0], get);
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("reason=overload") && answer.contains("Connection: close"), "{answer}");
+    let grpc = "POST /s/m HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n";
+    assert!(exchange(proxy.addresses[0], grpc).contains("reason=overload"));
+    let mut opaque = proxy.dial();
+    opaque.write_all(b"\x01word").unwrap();
+    let ended = opaque.read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(ended, Err(ErrorKind::ConnectionReset));
+    let refused = "bellhop_proxy_connection_events_total{event=\"refused-overload\"}";
+    assert_eq!(metric(status, refused), Some(1));
+    assert!(shed(status) >= 2);
+    // Once memory was given back, requests are served again.
+    drop(stuck);
+    until("memory to be given back", || (metric(status, "bellhop_proxy_overloaded")? == 0).then_some(()));
+    assert!(exchange(proxy.addresses[0], get).starts_with("HTTP/1.1 200"));
+}
+
+/// Requests that were refused for `overload`.
+fn shed(status: SocketAddr) -> u64 {
+    let metrics = exchange(status, "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let lines = metrics.lines().filter(|line| {
+        line.starts_with("bellhop_proxy_requests_total{") && line.contains("reason=\"overload\"")
+    });
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
