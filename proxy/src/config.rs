@@ -7,6 +7,7 @@
 mod admin;
 mod faults;
 mod handover;
+mod http2;
 mod limits;
 mod listeners;
 mod process;
@@ -22,6 +23,7 @@ use serde::Serialize;
 pub use admin::{Admin, AdminAddress};
 pub use faults::{Fault, Faults};
 pub use handover::{Activation, Handover};
+pub use http2::Http2;
 pub use limits::{Limits, MemoryBudget};
 pub use listeners::{FixedPair, HostPort, Listeners};
 pub use process::{LogFormat, LogLevel, Process};
@@ -48,6 +50,8 @@ pub struct Flags {
     #[command(flatten)]
     limits: limits::Flags,
     #[command(flatten)]
+    http2: http2::Flags,
+    #[command(flatten)]
     process: process::Flags,
 }
 
@@ -68,6 +72,8 @@ pub struct Config {
     pub handover: Handover,
     /// Bounds on what a peer may take.
     pub limits: Limits,
+    /// Keep-alive of HTTP/2 connections.
+    pub http2: Http2,
     /// Threads and the end of the process.
     pub process: Process,
 }
@@ -87,6 +93,7 @@ impl Flags {
             admin: self.admin.resolve(&mut faults),
             handover: self.handover.resolve(&mut faults),
             limits: self.limits.resolve(&mut faults),
+            http2: self.http2.resolve(&mut faults),
             process: self.process.resolve(&mut faults),
         };
         faults.none_or(config)

@@ -48,11 +48,15 @@ pub(crate) enum Event {
     DrainedIdle,
     /// Cut at the end of the drain time.
     DrainCut,
+    /// Ended because an HTTP/2 client sent much that means little.
+    Flooded,
+    /// Ended because an HTTP/2 client did not answer a ping.
+    Silent,
 }
 
 impl Event {
     /// All of them, in the order of their declaration.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::Accepted,
         Self::RefusedDirect,
         Self::RefusedNotLocal,
@@ -74,6 +78,8 @@ impl Event {
         Self::IdleTimeout,
         Self::DrainedIdle,
         Self::DrainCut,
+        Self::Flooded,
+        Self::Silent,
     ];
 
     /// The label.
@@ -100,6 +106,8 @@ impl Event {
             Self::IdleTimeout => "idle-timeout",
             Self::DrainedIdle => "drained-idle",
             Self::DrainCut => "drain-cut",
+            Self::Flooded => "flooded",
+            Self::Silent => "silent",
         }
     }
 }

@@ -69,6 +69,8 @@ pub(crate) enum ErrorKind {
     Reset,
     /// The upstream's answer breaks a rule of HTTP; the text says which.
     BadResponse(&'static str),
+    /// The upstream does not offer the kind of tunnel that was asked for; nothing was sent.
+    NotOffered,
 }
 
 impl ErrorKind {
@@ -91,6 +93,7 @@ impl ErrorKind {
             Self::Closed => Reason::Closed,
             Self::Reset => Reason::Reset,
             Self::BadResponse(_) => Reason::BadResponse,
+            Self::NotOffered => Reason::Unsupported,
         }
     }
 
@@ -103,7 +106,8 @@ impl ErrorKind {
             | Self::NameNotFound
             | Self::ConnectRefused
             | Self::ConnectTimeout
-            | Self::ConnectFailed => true,
+            | Self::ConnectFailed
+            | Self::NotOffered => true,
             Self::BadRequest(_)
             | Self::HeadTooLarge
             | Self::TargetTooLong

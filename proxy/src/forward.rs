@@ -130,8 +130,11 @@ impl<'a> Attempts<'a> {
         if error.side != Side::Sandbox {
             return false;
         }
-        self.choices.failed(endpoint);
-        self.client.worker.shared.telemetry.set_aside();
+        // It answered, and will answer others.
+        if error.kind != ErrorKind::NotOffered {
+            self.choices.failed(endpoint);
+            self.client.worker.shared.telemetry.set_aside();
+        }
         if !error.kind.is_unsent() {
             return false;
         }

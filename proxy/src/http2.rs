@@ -14,6 +14,7 @@ mod door;
 mod exchange;
 mod frames;
 pub(crate) mod from_http1;
+mod keep_alive;
 mod kept;
 mod nursery;
 mod pool;
@@ -23,6 +24,7 @@ pub(crate) mod to_http1;
 mod transfer;
 mod unpack;
 mod upstream;
+mod websocket;
 mod wire;
 
 use std::{cell::Cell, rc::Rc, task::Poll, time::Duration};
@@ -33,6 +35,7 @@ use bytes::Bytes;
 pub(crate) use self::stream::View;
 use crate::{
     connection::{Baseline, Client, Detected},
+    counters::Event,
     drain::Phase,
     endpoints::Choices,
     http1,
@@ -93,7 +96,11 @@ pub(crate) async fn serve(client: Rc<Client>, from: Detected) {
     let wire = wire.counted(&client.worker.telemetry);
     let (socket, observed) = (wire.socket(), wire.observed());
     let accepting = tokio::time::timeout(limits.header_timeout, settings::accept(wire, &limits));
-    let Ok(Ok(connection)) = accepting.await else { return };
+    let Ok(Ok(mut connection)) = accepting.await else { return };
+    let rhythm = client.worker.shared.config.http2.client_rhythm();
+    let silence = rhythm
+        .zip(connection.ping_pong())
+        .map(|(rhythm, pings)| keep_alive::silence(rhythm, pings, Rc::clone(&observed), || true));
     let (pool, links) = (Pool::new(limits.max_idle_upstreams), Links::new(limits.max_idle_upstreams));
     let choices = Choices::new(&client.worker.endpoints);
     let (cradle, door) = (Cradle::default(), Door::default());
@@ -107,6 +114,13 @@ pub(crate) async fn serve(client: Rc<Client>, from: Detected) {
         let engine = Rc::clone(engine);
         async move { engine.drained().await }
     });
+    if let Some(silence) = silence {
+        let engine = Rc::clone(engine);
+        engine.cradle.add({
+            let engine = Rc::clone(&engine);
+            async move { engine.silent(silence).await }
+        });
+    }
     live(engine).await;
     drop(household);
     // What the engine wrote last would be lost, if the close met bytes that the client still sends.
@@ -153,6 +167,16 @@ impl Engine {
         let drain = &self.client.worker.shared.drain;
         tokio::select! {
             () = drain.reached(Phase::Draining) => self.door.say_goodbye(),
+            () = self.door.shut() => {}
+        }
+    }
+    /// Ends the connection of a client that is gone.
+    async fn silent(&self, silence: impl Future<Output = ()>) {
+        tokio::select! {
+            () = silence => {
+                self.client.worker.shared.counters.count(Event::Silent);
+                self.door.cut();
+            }
             () = self.door.shut() => {}
         }
     }

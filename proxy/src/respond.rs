@@ -188,7 +188,8 @@ fn status(kind: ErrorKind, side: Side) -> u16 {
         | ErrorKind::ConnectFailed
         | ErrorKind::Closed
         | ErrorKind::Reset
-        | ErrorKind::BadResponse(_) => upstream,
+        | ErrorKind::BadResponse(_)
+        | ErrorKind::NotOffered => upstream,
     }
 }
 
@@ -210,5 +211,6 @@ fn error_type(kind: ErrorKind) -> &'static str {
         ErrorKind::ConnectFailed => "destination_ip_unroutable",
         ErrorKind::Closed | ErrorKind::Reset => "connection_terminated",
         ErrorKind::BadResponse(_) => "http_protocol_error",
+        ErrorKind::NotOffered => "http_upgrade_failed",
     }
 }

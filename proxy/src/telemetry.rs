@@ -33,7 +33,7 @@ pub(crate) use self::{
     account::Account,
     counters::{Open, Traffic, WorkerTelemetry},
     housekeeping::Housekeeping,
-    labels::{Dial, Listener, Protocol, Side, Tunnel},
+    labels::{Dial, Listener, Protocol, Side, Tunnel, UpstreamEnd},
     record::RequestRecord,
     scrape::{counter, family, float, gauge, pair},
     spans::{Exporter, Waiting},
@@ -115,6 +115,11 @@ impl Telemetry {
     pub(crate) fn retried(&self, side: Side, granted: bool) {
         let counted = if granted { &self.rare.retries } else { &self.rare.retries_refused };
         counted.count_shared(side);
+    }
+
+    /// Counts an HTTP/2 connection to an upstream that ended.
+    pub(crate) fn upstream_ended(&self, side: Side, how: UpstreamEnd) {
+        self.rare.upstream_ends.count_shared((side, how));
     }
 
     /// Counts an endpoint that is passed over for a while.

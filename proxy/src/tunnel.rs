@@ -3,6 +3,8 @@
 //! An end is passed on as an end, and a reset as a reset, so that a cut stream never looks whole. An idle tunnel holds
 //! no buffer: bytes pass through one that the worker lends, and only those that the receiver did not take are kept.
 
+mod carrying;
+
 use std::{
     cell::{Cell, RefCell},
     io::{self, ErrorKind::WouldBlock},
@@ -20,6 +22,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+pub(crate) use self::carrying::Carrying;
 use crate::{
     connection::{Baseline, Client, Detected},
     counters::Event,

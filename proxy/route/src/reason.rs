@@ -38,7 +38,7 @@ reasons! {
     NoTable = "no-table",
     /// The key's overrides differ for this destination or for this address.
     Conflict = "conflict",
-    /// The route asks for what this proxy does not know.
+    /// The route asks for what this proxy does not know, or the request for a tunnel that its upstream does not offer.
     Unsupported = "unsupported",
     /// A proxy before this one has decided for this destination.
     AlreadyDecided = "already-decided",

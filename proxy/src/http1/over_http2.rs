@@ -40,6 +40,7 @@ impl Http1Exchange<'_> {
             is_1_0: self.request.is_1_0,
             close: self.request.close || worker.shared.drain.draining(),
             decided: &attempt.decided,
+            upgrade: self.request.upgrade,
         };
         let to = Endpoints { connections: &session.over_http2, worker, endpoint };
         let on_head = |head: &mut http::response::Parts| {

@@ -7,8 +7,8 @@
 
 use std::{pin::pin, rc::Rc, task::Poll};
 
-use h2::Reason;
-use http::{HeaderName, HeaderValue, Request, Version, request, response};
+use h2::{Reason, ext::Protocol};
+use http::{HeaderName, HeaderValue, Method, Request, Version, request, response};
 
 use super::{
     Engine,
@@ -19,6 +19,8 @@ use super::{
 use crate::{
     error::{ErrorKind, RequestError, Side},
     forward::DecidedField,
+    telemetry::Tunnel,
+    tunnel::Carrying,
     upstream::Whither,
 };
 
@@ -48,6 +50,19 @@ pub(crate) struct Message<'a> {
     pub(crate) bodiless: bool,
 }
 
+impl Message<'_> {
+    /// The protocol that an extended CONNECT asks for (RFC 8441 §4).
+    pub(crate) fn protocol(&self) -> Option<&Protocol> {
+        self.head.extensions.get()
+    }
+
+    /// The tunnel that it asks for, if any: a 2xx begins it.
+    fn tunnel(&self) -> Option<Tunnel> {
+        let what = if self.protocol().is_some() { Tunnel::Upgrade } else { Tunnel::Connect };
+        (self.head.method == Method::CONNECT).then_some(what)
+    }
+}
+
 /// Sends a request to `whither` and passes the answer on.
 ///
 /// # Errors
@@ -60,6 +75,7 @@ pub(crate) async fn run(
     mut on_head: impl FnMut(&mut response::Parts),
 ) -> Result<Done, RequestError> {
     let (mut tried, mut sent) = (false, None);
+    let tunnel = message.tunnel();
     loop {
         let Some(lease) = or_gone(incoming, engine.upstream(whither)).await else {
             return Ok(Done::ClientGone);
@@ -70,6 +86,18 @@ pub(crate) async fn run(
             (Err(_), Some(outcome)) => return conclude(outcome, side(whither), incoming),
             (Err(error), None) => return Err(error),
         };
+        if tunnel == Some(Tunnel::Upgrade) {
+            let patience = engine.client.worker.shared.config.limits.connect_timeout;
+            // Boxed: rare, and kept for every stream otherwise.
+            let offers = Box::pin(lease.upstream.offers_extended_connect(patience));
+            match Box::pin(or_gone(incoming, offers)).await {
+                None => return Ok(Done::ClientGone),
+                Some(false) => {
+                    return Err(RequestError::upstream(side(whither), ErrorKind::NotOffered, None));
+                }
+                Some(true) => {}
+            }
+        }
         let kept = Kept::of(message.head);
         let head = onward(take(message.head), message.decided);
         let (outcome, was_sent) = match lease.upstream.send(head, message.bodiless) {
@@ -78,6 +106,8 @@ pub(crate) async fn run(
                 let run = exchange::run(incoming, outgoing, |parts| {
                     engine.pool.note_answer(whither);
                     on_head(parts);
+                    let granted = tunnel.filter(|_| parts.status.is_success());
+                    granted.map(|what| Carrying::new(&engine.client.worker, what))
                 });
                 (run.await, true)
             }

@@ -12,17 +12,18 @@ use h2::server::Connection;
 
 use super::{
     Engine, stream,
-    wire::{Observed, Wire},
+    wire::{Observed, Wire, is_flood},
 };
-use crate::patrol::Watched;
+use crate::{counters::Event, patrol::Watched};
 
 /// What others may ask of the client's connection, and what they may ask about it.
 #[derive(Debug, Default)]
 pub(crate) struct Door {
     goodbye: Cell<bool>,
+    cut: Cell<bool>,
     shut: Cell<bool>,
     keeper: RefCell<Option<Waker>>,
-    waiting: RefCell<Option<Waker>>,
+    waiting: RefCell<Vec<Waker>>,
 }
 
 impl Door {
@@ -37,18 +38,29 @@ impl Door {
         }
     }
 
+    /// Ends the connection at once: nobody is behind it any more.
+    pub(crate) fn cut(&self) {
+        self.cut.set(true);
+        if let Some(keeper) = &*self.keeper.borrow() {
+            keeper.wake_by_ref();
+        }
+    }
+
     /// Whether the connection has ended.
     pub(crate) fn is_shut(&self) -> bool {
         self.shut.get()
     }
 
-    /// Waits for the connection's end. One waiter at a time.
+    /// Waits for the connection's end.
     pub(crate) async fn shut(&self) {
         std::future::poll_fn(|cx| {
             if self.is_shut() {
                 return Poll::Ready(());
             }
-            remember(&self.waiting, cx);
+            let mut waiting = self.waiting.borrow_mut();
+            if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                waiting.push(cx.waker().clone());
+            }
             Poll::Pending
         })
         .await;
@@ -56,9 +68,7 @@ impl Door {
 
     fn close(&self) {
         self.shut.set(true);
-        if let Some(waiting) = self.waiting.borrow_mut().take() {
-            waiting.wake();
-        }
+        self.waiting.take().into_iter().for_each(Waker::wake);
     }
 }
 
@@ -75,23 +85,22 @@ struct Patience {
     watched: Watched,
     observed: Rc<Observed>,
     time: Duration,
-    running: bool,
+    /// The head that is waited for. Its time is its own: those of a busy client follow each other without a pause.
+    awaited: Option<u32>,
 }
 
 impl Patience {
     fn is_over(&mut self, cx: &Context<'_>) -> bool {
-        match (self.observed.in_head(), self.running) {
-            (true, false) => {
-                self.running = true;
-                self.watched.allow(self.time);
-                self.watched.register(cx.waker());
-            }
-            (false, true) => {
-                self.running = false;
-                self.watched.allow_ever();
-            }
-            (true, true) => return self.watched.is_over(),
-            (false, false) => {}
+        let open = self.observed.open_head();
+        if open == self.awaited {
+            return open.is_some() && self.watched.is_over();
+        }
+        self.awaited = open;
+        if open.is_some() {
+            self.watched.allow(self.time);
+            self.watched.register(cx.waker());
+        } else {
+            self.watched.allow_ever();
         }
         false
     }
@@ -106,7 +115,7 @@ pub(crate) async fn open(
     let mut said_goodbye = false;
     let worker = &engine.client.worker;
     let time = worker.shared.config.limits.header_timeout;
-    let mut patience = Patience { watched: worker.patrol.watch(), observed, time, running: false };
+    let mut patience = Patience { watched: worker.patrol.watch(), observed, time, awaited: None };
     std::future::poll_fn(|cx| {
         remember(&engine.door.keeper, cx);
         if engine.door.goodbye.get() && !said_goodbye {
@@ -116,7 +125,11 @@ pub(crate) async fn open(
         loop {
             let accepted = connection.poll_accept(cx);
             let Poll::Ready(accepted) = accepted else {
-                return if patience.is_over(cx) { Poll::Ready(()) } else { Poll::Pending };
+                return if engine.door.cut.get() || patience.is_over(cx) {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                };
             };
             match accepted {
                 Some(Ok((request, respond))) => {
@@ -124,6 +137,9 @@ pub(crate) async fn open(
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%error, "a client's HTTP/2 connection failed");
+                    if is_flood(&error, &patience.observed) {
+                        worker.shared.counters.count(Event::Flooded);
+                    }
                     return Poll::Ready(());
                 }
                 None => return Poll::Ready(()),

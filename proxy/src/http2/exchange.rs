@@ -13,6 +13,7 @@ use h2::{Reason, RecvStream, SendStream, client::ResponseFuture, server::SendRes
 use http::response::Parts;
 
 use super::transfer::{Cut, Transfer};
+use crate::tunnel::Carrying;
 
 /// What an attempt came to.
 #[derive(Debug)]
@@ -92,20 +93,26 @@ enum Download {
 
 /// Moves one request and its answer until both are over, or one of them is cut.
 ///
-/// `on_head` may change the answer's head before it goes on.
+/// `on_head` may change the answer's head before it goes on, and says whether a tunnel begins behind it.
 pub(crate) async fn run(
     incoming: &mut Incoming,
     outgoing: Outgoing,
-    on_head: impl FnOnce(&mut Parts),
+    on_head: impl FnOnce(&mut Parts) -> Option<Carrying>,
 ) -> Outcome {
     let mut exchange = Exchange {
         incoming,
         outgoing,
         download: Download::Awaited,
         on_head: Some(on_head),
+        tunnel: None,
         upload_cut: false,
     };
-    std::future::poll_fn(|cx| exchange.poll(cx)).await
+    std::future::poll_fn(|cx| {
+        let outcome = exchange.poll(cx);
+        exchange.tell();
+        outcome
+    })
+    .await
 }
 
 struct Exchange<'a, F> {
@@ -113,11 +120,27 @@ struct Exchange<'a, F> {
     outgoing: Outgoing,
     download: Download,
     on_head: Option<F>,
+    tunnel: Option<Carrying>,
     /// The upstream wants no more of the request's body.
     upload_cut: bool,
 }
 
-impl<F: FnOnce(&mut Parts)> Exchange<'_, F> {
+impl<F: FnOnce(&mut Parts) -> Option<Carrying>> Exchange<'_, F> {
+    /// Tells what a tunnel carried.
+    fn tell(&mut self) {
+        let Some(tunnel) = &self.tunnel else { return };
+        let up = self.incoming.upload.take_moved();
+        if up > 0 {
+            tunnel.up(up);
+        }
+        if let Download::Streaming(streams) = &mut self.download {
+            let down = streams.2.take_moved();
+            if down > 0 {
+                tunnel.down(down);
+            }
+        }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         if let Some(outcome) = self.poll_upload(cx) {
             return Poll::Ready(outcome);
@@ -167,7 +190,10 @@ impl<F: FnOnce(&mut Parts)> Exchange<'_, F> {
             let (from, to, transfer) = &mut **streams;
             match transfer.poll(cx, from, to) {
                 Poll::Pending => return None,
-                Poll::Ready(Ok(())) => self.download = Download::Done,
+                Poll::Ready(Ok(())) => {
+                    self.tell();
+                    self.download = Download::Done;
+                }
                 Poll::Ready(Err(Cut::Sink)) => return Some(self.client_gone()),
                 Poll::Ready(Err(Cut::Source(error))) => {
                     to.send_reset(cut_answer(&error));
@@ -199,7 +225,7 @@ impl<F: FnOnce(&mut Parts)> Exchange<'_, F> {
         self.incoming.upload.settle();
         let (mut head, body) = response.into_parts();
         if let Some(on_head) = self.on_head.take() {
-            on_head(&mut head);
+            self.tunnel = on_head(&mut head);
         }
         let over = body.is_end_stream();
         Poll::Ready(match self.incoming.respond.send_response(http::Response::from_parts(head, ()), over) {

@@ -62,18 +62,30 @@ pub(crate) struct FrameScanner {
     have: usize,
     /// The last frame's type and flags.
     last: (u8, u8),
+    /// How many heads have begun.
+    heads: u32,
+    /// Whether a first frame, and whether a second one, has begun.
+    begun: (bool, bool),
 }
 
 impl FrameScanner {
     /// A scanner that begins after `skip` bytes.
     pub(crate) fn after(skip: usize) -> Self {
-        Self { skip, partial: [0; HEADER_LENGTH], have: 0, last: (DATA, 0) }
+        Self { skip, partial: [0; HEADER_LENGTH], have: 0, last: (DATA, 0), heads: 0, begun: (false, false) }
     }
 
-    /// Whether what was seen ends within a head: in its HEADERS or CONTINUATION, or before the one that is to come.
-    pub(crate) fn in_head(&self) -> bool {
+    /// The number of the head that what was seen ends within: in its HEADERS or CONTINUATION, or before the one that
+    /// is to come. One head behind another has another number.
+    pub(crate) fn open_head(&self) -> Option<u32> {
         let (kind, flags) = self.last;
-        matches!(kind, HEADERS | CONTINUATION) && (self.skip > 0 || flags & END_HEADERS == 0)
+        let open = matches!(kind, HEADERS | CONTINUATION) && (self.skip > 0 || flags & END_HEADERS == 0);
+        open.then_some(self.heads)
+    }
+
+    /// Whether the first frame is all there.
+    pub(crate) fn is_past_first(&self) -> bool {
+        let (first, second) = self.begun;
+        second || (first && self.skip == 0)
     }
 
     /// Reports each header that `bytes` complete.
@@ -102,53 +114,66 @@ impl FrameScanner {
             let header = FrameHeader::parse(header);
             self.skip = header.length;
             self.last = (header.kind, header.flags);
+            self.begun = (true, self.begun.0);
+            self.heads = self.heads.wrapping_add(u32::from(header.kind == HEADERS));
             seen(header);
         }
     }
 }
 
-/// Control frames that one second may hold before their share is looked at.
-const CONTROL_FRAMES: usize = 10_000;
-/// The clock is read once for each so many of them.
-const STEP: u32 = 1_000;
-const STEPS: usize = CONTROL_FRAMES / STEP as usize;
-const WINDOW: Duration = Duration::from_secs(1);
+/// Control frames that a connection may be ahead of what pays for them.
+const CREDIT: i64 = 10_000;
+/// What each second pays for: keep-alive and bandwidth probes of the liveliest peers stay far below.
+const CREDIT_PER_SECOND: i64 = 1_000;
+/// What each HEADERS or DATA frame pays for, and so many of its bytes one more: a reader answers them with
+/// WINDOW_UPDATEs.
+const CREDIT_PER_CONTENT: i64 = 10;
+const BYTES_PER_CREDIT: usize = 100;
 
-/// Counts frames of both directions. More than 10,000 control frames within a second with fewer than a tenth as many
-/// HEADERS and DATA is a flood: a slow reader's honest WINDOW_UPDATEs come with the DATA that they answer.
-#[derive(Debug, Default)]
+/// Counts frames of both directions. Control frames cost; HEADERS, DATA and time pay. A connection that is 10,000
+/// behind is flooded: a slow reader's honest WINDOW_UPDATEs are paid by the DATA that they answer. What a peer can make
+/// the proxy do is bounded by frames, so that a slow machine sees the same flood as a fast one; the clock is read only
+/// where the credit is used up.
+#[derive(Debug)]
 pub(crate) struct FrameCounter {
-    control: u32,
-    content: u64,
-    /// When each of the last steps was full, and the content seen until then; oldest first from `next`.
-    steps: [Option<(Instant, u64)>; STEPS],
-    next: usize,
+    credit: i64,
+    paid_until: Instant,
+}
+
+impl Default for FrameCounter {
+    fn default() -> Self {
+        Self { credit: CREDIT, paid_until: Instant::now() }
+    }
 }
 
 impl FrameCounter {
     /// Takes one frame into account and says whether the connection is flooded.
     pub(crate) fn count(&mut self, frame: FrameHeader) -> bool {
         if frame.is_content() {
-            self.content += 1;
+            let bytes = i64::try_from(frame.length / BYTES_PER_CREDIT).unwrap_or_default();
+            self.pay(CREDIT_PER_CONTENT + bytes);
             return false;
         }
-        self.control += 1;
-        if self.control < STEP {
-            return false;
-        }
-        self.control = 0;
-        self.step(Instant::now())
+        self.credit -= 1;
+        self.credit < 0 && self.is_spent(Instant::now())
     }
 
-    fn step(&mut self, now: Instant) -> bool {
-        let Some(slot) = self.steps.get_mut(self.next) else { return false };
-        let oldest = slot.replace((now, self.content));
-        self.next = (self.next + 1) % STEPS;
-        oldest.is_some_and(|(at, content)| {
-            now.duration_since(at) <= WINDOW && (self.content - content) < (CONTROL_FRAMES / 10) as u64
-        })
+    fn is_spent(&mut self, now: Instant) -> bool {
+        let milliseconds = now.duration_since(self.paid_until).as_millis();
+        let earned = i64::try_from(milliseconds).unwrap_or(CREDIT).min(CREDIT) * CREDIT_PER_SECOND / 1_000;
+        if earned > 0 {
+            self.paid_until = now;
+            self.pay(earned);
+        }
+        self.credit < 0
+    }
+
+    fn pay(&mut self, credit: i64) {
+        self.credit = (self.credit + credit).min(CREDIT);
     }
 }
+
+const WINDOW: Duration = Duration::from_secs(1);
 
 /// Counts a peer's RST_STREAM against its HEADERS: requests that are opened only to be cancelled (rapid reset).
 #[derive(Debug, Default)]

@@ -10,6 +10,7 @@ mod download;
 mod request;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod upload;
 
 use std::{cell::Cell, net::SocketAddr, pin::pin, task::Poll};
@@ -21,7 +22,7 @@ use tokio::net::TcpStream;
 use self::{answer::Manner, upload::Intake};
 pub(crate) use self::{connections::Connections, download::End};
 pub(crate) use super::unpack::Framing;
-use super::{exchange::Outgoing, upstream::InFlight};
+use super::{exchange::Outgoing, upstream::InFlight, websocket::Handshake};
 use crate::{
     context::Head,
     error::{ErrorKind, RequestError, Side},
@@ -33,7 +34,7 @@ use crate::{
 #[cfg(any(test, fuzzing))]
 pub(crate) fn write_head(head: &impl Head, decided: &DecidedField) -> Option<http::request::Parts> {
     let method = Method::from_bytes(head.method()).ok()?;
-    Some(request::write(head, &method, decided).ok()?.into_parts().0)
+    Some(request::write(head, &method, decided, None).ok()?.into_parts().0)
 }
 
 /// One request of an HTTP/1 client, as its engine knows it.
@@ -49,6 +50,8 @@ pub(crate) struct Request<'a, H> {
     pub(crate) close: bool,
     /// What becomes of `bellhop-decided`.
     pub(crate) decided: &'a DecidedField,
+    /// Whether it asks to switch protocols.
+    pub(crate) upgrade: bool,
 }
 
 /// The client's connection.
@@ -90,6 +93,8 @@ impl<H: Head> Request<'_, H> {
         let method = Method::from_bytes(self.head.method());
         let method = method.map_err(|_| RequestError::bad_request("a method that HTTP/2 cannot carry"))?;
         let bodiless = self.framing == Framing::Length(0);
+        let handshake = (self.upgrade && bodiless).then(|| Handshake::asked(&self.head)).flatten();
+        let handshake = handshake.as_ref();
         let manner = Manner { asked: &method, is_1_0: self.is_1_0, close: self.close };
         let (mut tried, mut sent) = (false, None);
         loop {
@@ -99,14 +104,24 @@ impl<H: Head> Request<'_, H> {
                 (Err(_), Some(end)) => return Ok(end),
                 (Err(error), None) => return Err(error),
             };
-            let head = request::write(&self.head, &method, self.decided)?;
-            let (end, was_sent) = match upstream.send(head, bodiless) {
-                Ok(sent) => (exchange(client, self.framing, sent, manner, &mut on_head).await, true),
-                Err(_) => (End::Failed { kind: ErrorKind::Reset, unprocessed: true }, false),
+            let patience = to.worker.shared.config.limits.connect_timeout;
+            if handshake.is_some() && !upstream.offers_extended_connect(patience).await {
+                return Err(RequestError::upstream(Side::Sandbox, ErrorKind::NotOffered, None));
+            }
+            let head = request::write(&self.head, &method, self.decided, handshake)?;
+            let (end, was_sent) = match (upstream.send(head, bodiless && handshake.is_none()), handshake) {
+                (Ok((sent, _in_flight)), Some(handshake)) => {
+                    let begins = (handshake, to.worker);
+                    (tunnel::exchange(client, sent, begins, manner, &mut on_head).await, true)
+                }
+                (Ok(sent), None) => (exchange(client, self.framing, sent, manner, &mut on_head).await, true),
+                (Err(_), _) => (End::Failed { kind: ErrorKind::Reset, unprocessed: true }, false),
             };
             let safe = match end {
                 End::Failed { unprocessed: true, .. } => true,
-                End::Failed { kind: ErrorKind::Reset, .. } => reused && method.is_idempotent(),
+                End::Failed { kind: ErrorKind::Reset, .. } => {
+                    reused && method.is_idempotent() && handshake.is_none()
+                }
                 _ => false,
             };
             if tried || !bodiless || !safe || !to.worker.retries(Side::Sandbox.into(), !was_sent) {
@@ -135,7 +150,7 @@ impl End {
 async fn exchange(
     client: &mut Lent<'_>,
     framing: Framing,
-    (sent, _in_flight): (Outgoing, InFlight),
+    (mut sent, _in_flight): (Outgoing, InFlight),
     manner: Manner<'_>,
     on_head: impl FnOnce(&mut Parts),
 ) -> End {
@@ -144,11 +159,18 @@ async fn exchange(
         began.set(true);
         on_head(head);
     };
-    let (from, to) = client.socket.split();
+    let (mut from, mut to) = client.socket.split();
     let mut intake = Intake::new(std::mem::take(&mut client.ahead), framing);
     let end = {
-        let mut upload = pin!(intake.run(from, sent.body));
-        let mut download = pin!(download::run(sent.response, to, manner, on_head));
+        let mut upload = pin!(intake.run(&mut from, &mut sent.body));
+        let mut download = pin!(async {
+            let (mut head, body) = match download::head(&mut sent.response, &mut to, manner).await {
+                Ok(answer) => answer,
+                Err(end) => return end,
+            };
+            on_head(&mut head);
+            download::rest((head, body), &mut to, manner).await
+        });
         std::future::poll_fn(|cx| match upload.as_mut().poll(cx) {
             Poll::Ready(end) => Poll::Ready(end),
             Poll::Pending => download.as_mut().poll(cx),

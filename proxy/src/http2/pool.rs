@@ -240,17 +240,16 @@ impl Engine {
         socket: TcpStream,
         first: Bytes,
     ) -> Result<Rc<Upstream>, RequestError> {
-        let (upstream, driver) = Upstream::begin(socket, first, &self.client.worker.shared.config.limits)
+        let (upstream, driver) = Upstream::begin(socket, first, &self.client.worker.shared.config)
             .await
             .map_err(|error| RequestError::upstream(side, ErrorKind::Reset, Some(error)))?;
         let engine = Rc::clone(self);
-        let open = self.client.worker.telemetry.upstream(match side {
-            Side::Sandbox => telemetry::Side::Sandbox,
-            Side::Baseline | Side::Client => telemetry::Side::Baseline,
-        });
+        let side = telemetry::Side::from(side);
+        let open = self.client.worker.telemetry.upstream(side);
         self.cradle.add(async move {
             let ending = driver.await;
             drop(open);
+            engine.client.worker.shared.telemetry.upstream_ended(side, ending.into());
             if engine.pool.forget(number, ending) {
                 engine.door.say_goodbye();
             }

@@ -33,6 +33,8 @@ pub(crate) async fn accept(
         .max_send_buffer_size(limits.stream_window as usize)
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .data_frame_budget(DATA_FRAME_BUDGET)
+        // RFC 8441 §3; whether an upstream offers it too is seen when one is asked.
+        .enable_connect_protocol()
         .handshake(wire)
         .await
 }

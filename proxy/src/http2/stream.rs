@@ -84,7 +84,12 @@ impl Stream {
     fn refusal(&self) -> Option<Refusal> {
         let client = &self.engine.client;
         match validate::http2::check(&self.head, &client.worker.shared.config.limits) {
-            Ok(()) if self.head.method == Method::CONNECT && matches!(client.arrival, Arrival::Explicit) => {
+            // A CONNECT that names a protocol asks for a service of its authority, as any other request does.
+            Ok(())
+                if self.head.method == Method::CONNECT
+                    && self.head.extensions.get::<h2::ext::Protocol>().is_none()
+                    && matches!(client.arrival, Arrival::Explicit) =>
+            {
                 let why = "CONNECT to this proxy is served over HTTP/1";
                 Some(Refusal::Answer(ErrorKind::BadRequest(why)))
             }

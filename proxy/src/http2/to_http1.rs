@@ -10,6 +10,7 @@ mod links;
 pub(crate) mod oracle;
 pub(crate) mod request;
 mod response;
+mod switch;
 mod upload;
 
 use std::{cell::Cell, net::SocketAddr, pin::pin, rc::Rc, task::Poll};
@@ -22,15 +23,20 @@ use self::{
     download::{Download, End},
     links::Link,
     request::Framing,
+    response::Asked,
+    switch::Switch,
 };
 use super::{
     Engine,
     attempt::{Done, Message, or_gone},
     exchange::Incoming,
+    websocket::{Handshake, PROTOCOL},
 };
 use crate::{
     dial,
     error::{ErrorKind, RequestError, Side},
+    telemetry::Tunnel,
+    tunnel::Carrying,
 };
 
 /// Sends a request to an endpoint that speaks HTTP/1, and passes the answer on. Tried once more where a connection that
@@ -45,11 +51,16 @@ pub(crate) async fn run(
     incoming: &mut Incoming,
     mut on_head: impl FnMut(&mut Parts),
 ) -> Result<Done, RequestError> {
+    let handshake = handshake(&message)?;
     let mut head = BytesMut::new();
-    let framing = request::write(message.head, message.decided, message.bodiless, &mut head)
-        .map_err(|request::Unmappable(rule)| RequestError::bad_request(rule))?;
-    let written = Written { head, framing, method: &message.head.method };
-    let (mut kept, mut sent) = (engine.links.take(endpoint), None);
+    let framing =
+        request::write(message.head, message.decided, message.bodiless, handshake.as_ref(), &mut head)
+            .map_err(|request::Unmappable(rule)| RequestError::bad_request(rule))?;
+    let method = if handshake.is_some() { &Method::GET } else { &message.head.method };
+    let written = Written { head, framing, asked: Asked { method, handshake: handshake.as_ref() } };
+    // What becomes a tunnel has its connection for itself, from the first byte on.
+    let mut kept = if handshake.is_some() { None } else { engine.links.take(endpoint) };
+    let mut sent = None;
     loop {
         let mut link = match kept.take() {
             Some(link) => link,
@@ -70,7 +81,10 @@ pub(crate) async fn run(
                 }
                 Ok(Done::Answered)
             }
-            End::Cut => Ok(Done::Cut),
+            End::Cut => {
+                link.abort();
+                Ok(Done::Cut)
+            }
             End::ClientGone => {
                 link.abort();
                 Ok(Done::ClientGone)
@@ -90,14 +104,24 @@ fn failed(kind: ErrorKind) -> RequestError {
     RequestError::upstream(Side::Sandbox, kind, None)
 }
 
+/// The WebSocket handshake that an extended CONNECT becomes.
+fn handshake(message: &Message<'_>) -> Result<Option<Handshake>, RequestError> {
+    match message.protocol() {
+        None => Ok(None),
+        Some(protocol) if protocol.as_str() == PROTOCOL => Ok(Some(Handshake::new())),
+        Some(_) => Err(failed(ErrorKind::NotOffered)),
+    }
+}
+
 /// A request's head in HTTP/1.
 struct Written<'a> {
     head: BytesMut,
     framing: Framing,
-    method: &'a Method,
+    asked: Asked<'a>,
 }
 
-/// Both directions at once. A connection whose answer ended before its request did is not used again.
+/// Both directions at once. A connection whose answer ended before its request did is not used again; a tunnel ends when
+/// both of its directions have.
 async fn exchange(
     engine: &Engine,
     link: &mut Link,
@@ -106,13 +130,16 @@ async fn exchange(
     on_head: impl FnOnce(&mut Parts),
 ) -> End {
     let (from, to) = link.socket.split();
-    let limits = &engine.client.worker.shared.config.limits;
-    let (respond, asked, buffer) = (&mut incoming.respond, written.method, &mut link.buffer);
-    let was_reset = Cell::new(false);
-    let mut upload = pin!(upload::run(written.head.clone(), written.framing, &mut incoming.body, to));
-    let download = Download { from, buffer, respond, asked, limits, was_reset: &was_reset };
-    let mut download = pin!(download.run(on_head));
-    let mut uploaded = None;
+    let worker = &engine.client.worker;
+    let limits = &worker.shared.config.limits;
+    let (respond, asked, buffer) = (&mut incoming.respond, written.asked, &mut link.buffer);
+    let (was_reset, switch) = (Cell::new(false), Switch::default());
+    let upload = upload::run(written.head.clone(), written.framing, &mut incoming.body, to, &switch);
+    let mut upload = pin!(upload);
+    let download = Download { from, buffer, respond, asked, limits, was_reset: &was_reset, switch: &switch };
+    let mut download = pin!(download.run(on_head, || Carrying::new(worker, Tunnel::Upgrade)));
+    let mut idle = pin!(switch.idle());
+    let (mut uploaded, mut downloaded) = (None, None);
     std::future::poll_fn(|cx| {
         if uploaded.is_none()
             && let Poll::Ready(end) = upload.as_mut().poll(cx)
@@ -123,10 +150,20 @@ async fn exchange(
             was_reset.set(end == Err(upload::Cut::Reset));
             uploaded = Some(end);
         }
-        download.as_mut().poll(cx).map(|end| match end {
-            End::Whole { reusable } => End::Whole { reusable: reusable && uploaded == Some(Ok(())) },
-            other => other,
-        })
+        if downloaded.is_none()
+            && let Poll::Ready(end) = download.as_mut().poll(cx)
+        {
+            downloaded = Some(end);
+        }
+        let is_tunnel = switch.is_turned().is_some();
+        match downloaded {
+            Some(End::Whole { reusable }) if !is_tunnel || uploaded.is_some() => {
+                Poll::Ready(End::Whole { reusable: reusable && uploaded == Some(Ok(())) })
+            }
+            None | Some(End::Whole { .. }) if is_tunnel => idle.as_mut().poll(cx).map(|()| End::Cut),
+            Some(end) => Poll::Ready(end),
+            None => Poll::Pending,
+        }
     })
     .await
 }

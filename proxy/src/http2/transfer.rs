@@ -9,12 +9,17 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 
 /// How much of a request's body is remembered until its answer begins, so that a stream which the upstream refused
 /// unprocessed can be sent again.
 const REPLAYED: usize = 16 * 1024;
+/// And in how many pieces: each costs more than the byte that it may be (MATRICES B11).
+const REPLAYED_PIECES: usize = 64;
+
+/// A piece below this size is sent together with those that came with it.
+const SMALL: usize = 1024;
 
 /// Who broke off a body.
 #[derive(Debug)]
@@ -33,6 +38,8 @@ pub(crate) struct Transfer {
     /// What was sent, as long as all of it is remembered.
     sent: Option<Vec<Bytes>>,
     sent_bytes: usize,
+    /// Passed on since somebody asked.
+    moved: usize,
     /// The sender ended its stream; set before the end is passed on.
     read_all: bool,
     end_sent: bool,
@@ -68,6 +75,11 @@ impl Transfer {
         true
     }
 
+    /// How many bytes were passed on since this was last asked.
+    pub(crate) fn take_moved(&mut self) -> usize {
+        std::mem::take(&mut self.moved)
+    }
+
     /// Moves what can be moved; ready when the end was passed on, or the body was cut.
     pub(crate) fn poll(
         &mut self,
@@ -88,6 +100,7 @@ impl Transfer {
             match from.poll_data(cx) {
                 Poll::Ready(Some(Ok(data))) => {
                     self.read_all = from.is_end_stream();
+                    let data = if data.len() < SMALL { self.gather(cx, from, data)? } else { data };
                     if !data.is_empty() {
                         self.ahead.push_back(Chunk { data, counted: true });
                     }
@@ -97,6 +110,27 @@ impl Transfer {
                 Poll::Pending => return poll_cut(cx, to).map(Err),
             }
         }
+    }
+
+    /// Adds to a small piece what has come behind it: as one frame they cost the next queue one place.
+    fn gather(&mut self, cx: &mut Context<'_>, from: &mut RecvStream, first: Bytes) -> Result<Bytes, Cut> {
+        let mut all = BytesMut::new();
+        while !self.read_all && all.len() < SMALL {
+            match from.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) => {
+                    if all.is_empty() {
+                        all.reserve(first.len() + data.len().max(SMALL));
+                        all.extend_from_slice(&first);
+                    }
+                    all.extend_from_slice(&data);
+                    self.read_all = from.is_end_stream();
+                }
+                Poll::Ready(Some(Err(error))) => return Err(Cut::Source(error)),
+                // Trailers, or nothing yet: whoever looks next sees the same.
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        Ok(if all.is_empty() { first } else { all.freeze() })
     }
 
     /// Sends as much of the first chunk as the receiver has room for.
@@ -122,6 +156,7 @@ impl Transfer {
             self.ahead.pop_front();
         }
         self.remember(&data);
+        self.moved += length;
         let last = self.read_all && self.ahead.is_empty();
         to.send_data(data, last).map_err(|_| Cut::Sink)?;
         if counted {
@@ -135,7 +170,7 @@ impl Transfer {
     fn remember(&mut self, data: &Bytes) {
         if let Some(sent) = &mut self.sent {
             self.sent_bytes += data.len();
-            if self.sent_bytes > REPLAYED {
+            if self.sent_bytes > REPLAYED || sent.len() == REPLAYED_PIECES {
                 self.sent = None;
             } else {
                 sent.push(data.clone());

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -12,10 +13,13 @@ use tokio::net::TcpStream;
 
 use super::{
     exchange::Outgoing,
+    keep_alive::{self, Rhythm},
     settings,
-    wire::{Observed, Role, Wire},
+    wire::{Observed, Role, Wire, is_flood},
 };
-use crate::config::Limits;
+use crate::{config::Config, telemetry::UpstreamEnd};
+
+type Connection = h2::client::Connection<Wire, Bytes>;
 
 /// What became of a connection that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +30,22 @@ pub(crate) enum Ending {
     Busy,
     /// The upstream closed while nothing was in flight.
     Idle,
+    /// The upstream did not answer a ping.
+    Silent,
+    /// The upstream sent much that means little (MATRICES B11).
+    Flooded,
+}
+
+impl From<Ending> for UpstreamEnd {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::GoAway => Self::GoAway,
+            Ending::Busy => Self::Broken,
+            Ending::Idle => Self::Quiet,
+            Ending::Silent => Self::Silent,
+            Ending::Flooded => Self::Flooded,
+        }
+    }
 }
 
 /// An upstream's connection. It ends when the last reference to it is gone and its last stream is over.
@@ -62,25 +82,23 @@ impl Upstream {
     pub(crate) async fn begin(
         socket: TcpStream,
         first: Bytes,
-        limits: &Limits,
+        config: &Config,
     ) -> std::io::Result<(Self, impl Future<Output = Ending> + 'static)> {
         let wire = Wire::new(socket, first, Role::Client);
         let life =
             Rc::new(Life { in_flight: Cell::new(0), ended: Cell::new(false), observed: wire.observed() });
-        let (send, connection) = settings::connect(wire, limits).await?;
-        let driven = Rc::clone(&life);
-        let driver = async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "an upstream's HTTP/2 connection failed");
-            }
-            driven.ended.set(true);
-            match (driven.observed.go_away(), driven.in_flight.get()) {
-                (true, _) => Ending::GoAway,
-                (false, 0) => Ending::Idle,
-                (false, _) => Ending::Busy,
-            }
-        };
+        let (send, connection) = settings::connect(wire, &config.limits).await?;
+        let rhythm = config.http2.upstream_rhythm();
+        let driver = drive(Rc::clone(&life), connection, rhythm);
         Ok((Self { send: RefCell::new(send), life }, driver))
+    }
+
+    /// Whether it takes a CONNECT that names a protocol (RFC 8441 §3). Waits for its SETTINGS, as long as a connection
+    /// may take.
+    pub(crate) async fn offers_extended_connect(&self, patience: Duration) -> bool {
+        // One that says nothing in time offers nothing.
+        let _ = tokio::time::timeout(patience, self.life.observed.greeted()).await;
+        self.send.borrow().is_extended_connect_protocol_enabled()
     }
 
     /// Whether it can take a new stream, as far as is known.
@@ -103,5 +121,46 @@ impl Upstream {
         let (response, body) = send.send_request(head, bodiless)?;
         self.life.in_flight.set(self.life.in_flight.get() + 1);
         Ok((Outgoing { body, response }, InFlight(Rc::clone(&self.life))))
+    }
+}
+
+/// Drives a connection to its end.
+async fn drive(life: Rc<Life>, mut connection: Connection, rhythm: Option<Rhythm>) -> Ending {
+    let silence = connection.ping_pong().zip(rhythm).map(|(pings, rhythm)| {
+        let in_flight = Rc::clone(&life);
+        let is_watched = move || in_flight.in_flight.get() > 0;
+        keep_alive::silence(rhythm, pings, Rc::clone(&life.observed), is_watched)
+    });
+    let ended = tokio::select! {
+        biased;
+        ended = &mut connection => Some(ended),
+        () = or_never(silence) => None,
+    };
+    life.ended.set(true);
+    life.observed.note_greeting();
+    let in_flight = life.in_flight.get();
+    // Dropped behind the count: it ends what is in flight.
+    drop(connection);
+    match ended {
+        None => return Ending::Silent,
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            tracing::debug!(%error, "an upstream's HTTP/2 connection failed");
+            if is_flood(&error, &life.observed) {
+                return Ending::Flooded;
+            }
+        }
+    }
+    match (life.observed.go_away(), in_flight) {
+        (true, _) => Ending::GoAway,
+        (false, 0) => Ending::Idle,
+        (false, _) => Ending::Busy,
+    }
+}
+
+async fn or_never(silence: Option<impl Future<Output = ()>>) {
+    match silence {
+        Some(silence) => silence.await,
+        None => std::future::pending().await,
     }
 }

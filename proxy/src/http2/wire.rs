@@ -6,7 +6,7 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -32,7 +32,12 @@ pub(crate) enum Role {
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
     go_away: Cell<bool>,
-    in_head: Cell<bool>,
+    open_head: Cell<Option<u32>>,
+    flooded: Cell<bool>,
+    /// Reads that brought something.
+    reads: Cell<u64>,
+    greeted: Cell<bool>,
+    awaiting_greeting: RefCell<Vec<Waker>>,
 }
 
 impl Observed {
@@ -41,9 +46,38 @@ impl Observed {
         self.go_away.get()
     }
 
-    /// Whether a head has begun and is not all there: until it is, the peer can send nothing else.
-    pub(crate) fn in_head(&self) -> bool {
-        self.in_head.get()
+    /// The number of a head that has begun and is not all there: until it is, the peer can send nothing else.
+    pub(crate) fn open_head(&self) -> Option<u32> {
+        self.open_head.get()
+    }
+
+    /// Whether there were too many control frames.
+    pub(crate) fn flooded(&self) -> bool {
+        self.flooded.get()
+    }
+
+    /// Grows with whatever the peer sends.
+    pub(crate) fn heard(&self) -> u64 {
+        self.reads.get()
+    }
+
+    /// Waits until the peer's SETTINGS are there, or never will be.
+    pub(crate) async fn greeted(&self) {
+        std::future::poll_fn(|cx| {
+            if self.greeted.get() {
+                return Poll::Ready(());
+            }
+            self.awaiting_greeting.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Says that the peer's first frame, which are its SETTINGS, is there, or that the connection has ended.
+    pub(crate) fn note_greeting(&self) {
+        if !self.greeted.replace(true) {
+            self.awaiting_greeting.take().into_iter().for_each(Waker::wake);
+        }
     }
 }
 
@@ -51,6 +85,12 @@ impl Observed {
 #[derive(Debug, thiserror::Error)]
 #[error("too many HTTP/2 control frames")]
 pub(crate) struct Flood;
+
+/// Whether a connection ended because its peer flooded it, by what was counted here or by one of `h2`'s own limits.
+pub(crate) fn is_flood(error: &h2::Error, observed: &Observed) -> bool {
+    let calm = error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+    observed.flooded() || (calm && error.is_go_away() && error.is_library())
+}
 
 /// A socket that outlives the engine on it: what is left to do then is a close that loses nothing.
 pub(crate) type Shared = Rc<RefCell<TcpStream>>;
@@ -67,7 +107,6 @@ pub(crate) struct Wire {
     counter: FrameCounter,
     resets: ResetCounter,
     observed: Rc<Observed>,
-    flooded: bool,
     /// Counts a client's bytes.
     telemetry: Option<Rc<WorkerTelemetry>>,
 }
@@ -88,7 +127,6 @@ impl Wire {
             counter: FrameCounter::default(),
             resets: ResetCounter::default(),
             observed: Rc::default(),
-            flooded: false,
             telemetry: None,
         }
     }
@@ -113,24 +151,36 @@ impl Wire {
         if let Some(telemetry) = &self.telemetry {
             telemetry.counters().http2.sent.add(bytes.len() as u64);
         }
-        let Self { role, read, counter, resets, observed, flooded, .. } = self;
+        let Self { role, read, counter, resets, observed, .. } = self;
+        let mut flooded = false;
         read.scan(bytes, |frame: FrameHeader| {
-            *flooded |= counter.count(frame);
+            flooded |= counter.count(frame);
             match role {
-                Role::Server => *flooded |= resets.count(frame),
+                Role::Server => flooded |= resets.count(frame),
                 Role::Client if frame.is_go_away() => observed.go_away.set(true),
                 Role::Client => {}
             }
         });
-        observed.in_head.set(read.in_head());
+        observed.reads.set(observed.reads.get().wrapping_add(1));
+        observed.open_head.set(read.open_head());
+        if flooded {
+            observed.flooded.set(true);
+        }
+        if read.is_past_first() {
+            observed.note_greeting();
+        }
     }
 
     fn scan_written(&mut self, bytes: &[u8]) {
         if let Some(telemetry) = &self.telemetry {
             telemetry.counters().http2.received.add(bytes.len() as u64);
         }
-        let Self { written, counter, flooded, .. } = self;
-        written.scan(bytes, |frame| *flooded |= counter.count(frame));
+        let Self { written, counter, observed, .. } = self;
+        written.scan(bytes, |frame| {
+            if counter.count(frame) {
+                observed.flooded.set(true);
+            }
+        });
     }
 }
 
@@ -141,7 +191,7 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.flooded {
+        if this.observed.flooded() {
             return Poll::Ready(Err(io::Error::other(Flood)));
         }
         let before = buf.filled().len();

@@ -4,7 +4,7 @@ use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use super::{
     access_log::Lines,
-    labels::{Because, DecisionKind, Dial, Listener, Mark, Protocol, Side, StatusClass, Tunnel},
+    labels::{Because, DecisionKind, Dial, Listener, Mark, Protocol, Side, StatusClass, Tunnel, UpstreamEnd},
     spans::Queue,
     tally::{Count, Dimensions, Durations, Tally},
 };
@@ -53,6 +53,8 @@ pub(crate) struct Rare {
     pub(super) retries: Tally<Side>,
     /// Requests that would have been, and the budget was spent.
     pub(super) retries_refused: Tally<Side>,
+    /// HTTP/2 connections to upstreams that ended.
+    pub(super) upstream_ends: Tally<(Side, UpstreamEnd)>,
     /// Endpoints that were set aside for a while.
     pub(super) set_aside: Tally<()>,
 }

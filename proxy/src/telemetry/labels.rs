@@ -176,6 +176,22 @@ impl From<ErrorKind> for Dial {
 }
 
 label! {
+    /// Why an HTTP/2 connection to an upstream ended.
+    UpstreamEnd {
+        /// Closed while nothing was in flight, by whichever side.
+        Quiet = "quiet",
+        /// The upstream said goodbye (GOAWAY) first.
+        GoAway = "go-away",
+        /// The connection broke with requests in flight.
+        Broken = "broken",
+        /// The upstream did not answer a ping.
+        Silent = "silent",
+        /// The upstream sent much that means little.
+        Flooded = "flooded",
+    }
+}
+
+label! {
     /// What a tunnel carries.
     Tunnel {
         /// TLS.

@@ -54,7 +54,8 @@ impl Scrape<'_> {
         ));
         families.push(rare(
             "bellhop_proxy_retries_total",
-            "Requests that were sent a second time, because a kept connection turned out to be closed.",
+            "Requests that were sent a second time: a kept connection turned out to be closed, or the upstream said \
+             that it did nothing with them.",
             &["side"],
             &self.rare.retries,
         ));
@@ -88,6 +89,13 @@ impl Scrape<'_> {
             "Connections open to upstreams.",
             &["side"],
             |counters| &counters.upstreams_open,
+        ));
+        families.push(rare(
+            "bellhop_proxy_http2_upstream_ends_total",
+            "HTTP/2 connections to upstreams that ended, and how: quiet (nothing was in flight), go-away, broken, \
+             silent (a ping was not answered), flooded.",
+            &["side", "cause"],
+            &self.rare.upstream_ends,
         ));
         families.push(rare(
             "bellhop_proxy_endpoints_set_aside_total",

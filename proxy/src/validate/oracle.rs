@@ -92,7 +92,7 @@ pub(crate) fn run(bytes: &[u8]) {
         }
         let reading = Reading::of(&View(&parts));
         let mut out = BytesMut::new();
-        if to_http1::request::write(&parts, &DecidedField::Keep, false, &mut out).is_ok() {
+        if to_http1::request::write(&parts, &DecidedField::Keep, false, None, &mut out).is_ok() {
             let carried = http1::oracle::read_head(&out).map(|(carried, _)| carried);
             assert_eq!(carried.as_ref(), Some(&reading), "carried to HTTP/1");
         }

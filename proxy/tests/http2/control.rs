@@ -51,8 +51,19 @@ pub(crate) async fn routed(
     baseline: SocketAddr,
     routes: String,
 ) -> (app::Running, SendRequest<bytes::Bytes>) {
+    routed_with(baseline, routes, &[]).await
+}
+
+/// The same with more flags.
+pub(crate) async fn routed_with(
+    baseline: SocketAddr,
+    routes: String,
+    more: &[&str],
+) -> (app::Running, SendRequest<bytes::Bytes>) {
     let control = format!("http://{}", control(routes).await);
-    let flags = ["--destination", DESTINATION, "--control", &control, "--allow-loopback-endpoints"];
+    let mut flags = vec!["--destination", DESTINATION, "--control", &control, "--allow-loopback-endpoints"];
+    flags.extend(["--status-listen", "127.0.0.1:0"]);
+    flags.extend(more);
     let proxy = proxy_with(baseline, &flags);
     let began = std::time::Instant::now();
     // Asked with a key that nobody knows, so that no endpoint is.

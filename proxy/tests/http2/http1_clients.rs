@@ -20,7 +20,7 @@ const HTTP2: &str = r#","protocol":"http2""#;
 const KEY: &str = "Baggage: routing-key=k\r\n";
 
 /// A baseline for HTTP/1 and, for the wait until the routes are there, HTTP/2.
-async fn baseline() -> SocketAddr {
+pub(crate) async fn baseline() -> SocketAddr {
     let (listener, address) = listener().await;
     tokio::spawn(serve_baseline(listener));
     address

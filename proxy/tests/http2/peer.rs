@@ -1,12 +1,18 @@
 //! Peers for the engine: a backend, a client, and the proxy between them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use bellhop_proxy::{Config, app};
 use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream, client, server};
 use http::{HeaderMap, Request, Response};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 
 /// Longest that any step of a test may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -26,6 +32,37 @@ pub(crate) fn proxy_with(upstream: SocketAddr, flags: &[&str]) -> app::Running {
 
 pub(crate) fn address(proxy: &app::Running) -> SocketAddr {
     proxy.addresses()[0]
+}
+
+/// The sum of a metric's series that hold all of `labels`, from the status listener.
+pub(crate) async fn metric(proxy: &app::Running, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let mut socket = TcpStream::connect(proxy.status().expect("--status-listen")).await.unwrap();
+    socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    within(socket.read_to_string(&mut text)).await.unwrap();
+    sum(&text, name, labels)
+}
+
+/// The sum of the series of a metric, in a scrape's text.
+pub(crate) fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let series = text.lines().filter(|line| {
+        line.split(['{', ' ']).next() == Some(name)
+            && labels.iter().all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")))
+    });
+    series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
+/// Waits until a metric is at least `least`.
+pub(crate) async fn counts(proxy: &app::Running, name: &str, labels: &[(&str, &str)], least: f64) {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let now = metric(proxy, name, labels).await;
+        if now >= least {
+            return;
+        }
+        assert!(Instant::now() < end, "{name} {labels:?}: {now} of {least}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// A listener for a backend, and where it is.

@@ -3,7 +3,10 @@
 use bytes::{BufMut as _, BytesMut};
 use http::{Method, StatusCode, header, response::Parts};
 
-use crate::validate::fields::belongs_to_the_connection;
+use crate::{
+    http2::websocket::{self, Handshake, PROTOCOL},
+    validate::fields::belongs_to_the_connection,
+};
 
 /// What the request says about how it is answered.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +60,23 @@ pub(super) fn write(head: &Parts, manner: Manner<'_>, over: bool, out: &mut Byte
     }
     out.put_slice(b"\r\n");
     (framing, close)
+}
+
+/// Writes the head that begins a WebSocket, for an answer that says so as HTTP/2 does (RFC 8441 §5).
+pub(super) fn write_switch(head: &Parts, handshake: &Handshake, out: &mut BytesMut) {
+    out.put_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
+    field("connection", b"Upgrade", out);
+    field("upgrade", PROTOCOL.as_bytes(), out);
+    field(header::SEC_WEBSOCKET_ACCEPT.as_str(), handshake.accept.as_bytes(), out);
+    for (name, value) in &head.headers {
+        let stays = belongs_to_the_connection(name)
+            || *name == header::CONTENT_LENGTH
+            || websocket::is_of_http1(name);
+        if !stays {
+            field(name.as_str(), value.as_bytes(), out);
+        }
+    }
+    out.put_slice(b"\r\n");
 }
 
 fn framing(head: &Parts, manner: Manner<'_>, over: bool, out: &mut BytesMut) -> Framing {

@@ -1,6 +1,6 @@
 //! The HTTP/2 connections of one HTTP/1 client.
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
@@ -45,12 +45,14 @@ impl Connections {
             return Ok((upstream, true));
         }
         let socket = dial::sandbox(&worker.shared, endpoint).await?;
-        let begun = Upstream::begin(socket, Bytes::new(), &worker.shared.config.limits).await;
+        let begun = Upstream::begin(socket, Bytes::new(), &worker.shared.config).await;
         let failed = |error| RequestError::upstream(Side::Sandbox, ErrorKind::Reset, Some(error));
         let (upstream, driver) = begun.map_err(failed)?;
         let upstream = Rc::new(upstream);
+        let shared = Arc::clone(&worker.shared);
         let driver = tokio::task::spawn_local(async move {
-            driver.await;
+            let ending = driver.await;
+            shared.telemetry.upstream_ended(telemetry::Side::Sandbox, ending.into());
         });
         let _open = worker.telemetry.upstream(telemetry::Side::Sandbox);
         self.keep(Connection { endpoint, upstream: Rc::clone(&upstream), driver, _open }, worker);

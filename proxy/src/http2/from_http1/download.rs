@@ -37,13 +37,15 @@ pub(crate) enum End {
     },
 }
 
-/// Passes the answer on.
-pub(super) async fn run(
-    mut response: ResponseFuture,
-    mut to: WriteHalf<'_>,
+/// Waits for the answer's head; what comes before it is passed on.
+///
+/// # Errors
+/// How the exchange ended without one.
+pub(super) async fn head(
+    response: &mut ResponseFuture,
+    to: &mut WriteHalf<'_>,
     manner: Manner<'_>,
-    on_head: impl FnOnce(&mut Parts),
-) -> End {
+) -> Result<(Parts, RecvStream), End> {
     let mut out = BytesMut::with_capacity(1024);
     let mut told = false;
     while let Some(interim) = std::future::poll_fn(|cx| response.poll_informational(cx)).await {
@@ -52,23 +54,29 @@ pub(super) async fn run(
         if !manner.is_1_0 {
             told = true;
             answer::write(&interim.into_parts().0, manner, true, &mut out);
-            if to.write_all_buf(&mut out).await.is_err() {
-                return End::ClientGone;
-            }
+            to.write_all_buf(&mut out).await.map_err(|_| End::ClientGone)?;
         }
     }
-    let (mut head, body) = match response.await {
-        Ok(response) => response.into_parts(),
+    match response.await {
+        Ok(response) => Ok(response.into_parts()),
         // Behind an interim answer there is no second try: it was the answer to the first.
-        Err(_) if told => return End::Failed { kind: ErrorKind::Closed, unprocessed: false },
-        Err(error) => return failed(error),
-    };
-    on_head(&mut head);
+        Err(_) if told => Err(End::Failed { kind: ErrorKind::Closed, unprocessed: false }),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Passes the answer on.
+pub(super) async fn rest(
+    (head, body): (Parts, RecvStream),
+    to: &mut WriteHalf<'_>,
+    manner: Manner<'_>,
+) -> End {
+    let mut out = BytesMut::with_capacity(1024);
     let (framing, close) = answer::write(&head, manner, body.is_end_stream(), &mut out);
     if framing == Framing::None {
         return if to.write_all_buf(&mut out).await.is_ok() { End::Whole { close } } else { End::ClientGone };
     }
-    pass_body(body, framing, out, &mut to).await.unwrap_or(End::Whole { close })
+    pass_body(body, framing, out, to).await.unwrap_or(End::Whole { close })
 }
 
 /// `None` where all of it was passed on.

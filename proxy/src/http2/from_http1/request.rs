@@ -2,14 +2,20 @@
 
 use bellhop_route::DECIDED_FIELD;
 use bytes::Bytes;
+use h2::ext::Protocol;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, uri};
 
 use crate::{
-    context::Head, error::RequestError, forward::DecidedField, validate::fields::belongs_to_the_connection,
+    context::Head,
+    error::RequestError,
+    forward::DecidedField,
+    http2::websocket::{Handshake, PROTOCOL},
+    validate::fields::belongs_to_the_connection,
 };
 
 /// Makes the head: `Host` becomes `:authority`, and fields of the connection stay behind, those that `Connection` names
-/// among them. A wish to upgrade stays behind with them, and goes unanswered, as HTTP/1 allows.
+/// among them. A WebSocket's handshake becomes an extended CONNECT; any other wish to upgrade stays behind with them, and
+/// goes unanswered, as HTTP/1 allows.
 ///
 /// # Errors
 /// CONNECT, and what only HTTP/1 lets pass.
@@ -17,6 +23,7 @@ pub(super) fn write(
     head: &impl Head,
     method: &Method,
     decided: &DecidedField,
+    handshake: Option<&Handshake>,
 ) -> Result<Request<()>, RequestError> {
     if *method == Method::CONNECT {
         return Err(RequestError::bad_request("CONNECT cannot be sent to an HTTP/2 endpoint"));
@@ -25,6 +32,14 @@ pub(super) fn write(
     *request.method_mut() = method.clone();
     *request.uri_mut() = target(head)?;
     *request.headers_mut() = fields(head, decided)?;
+    if handshake.is_some() {
+        // RFC 8441 §5.
+        *request.method_mut() = Method::CONNECT;
+        request.extensions_mut().insert(Protocol::from_static(PROTOCOL));
+        for name in [header::SEC_WEBSOCKET_KEY, header::SEC_WEBSOCKET_ACCEPT, header::CONTENT_LENGTH] {
+            request.headers_mut().remove(name);
+        }
+    }
     // Without an authority it is a request of HTTP/1 that came this way.
     let with_authority = request.uri().authority().is_some();
     *request.version_mut() = if with_authority { Version::HTTP_2 } else { Version::HTTP_11 };

@@ -39,7 +39,7 @@ impl Intake {
 
     /// Passes the body on, then watches the client. Ends only with what ends the exchange; the endpoint's reasons are
     /// heard where its answer is.
-    pub(super) async fn run(&mut self, mut from: ReadHalf<'_>, mut to: SendStream<Bytes>) -> End {
+    pub(super) async fn run(&mut self, from: &mut ReadHalf<'_>, to: &mut SendStream<Bytes>) -> End {
         while !self.done {
             match self.body.take(&mut self.ahead) {
                 Err(invalid) => {
@@ -48,7 +48,7 @@ impl Intake {
                 }
                 Ok(Unpacking::Data { data, last }) => {
                     self.done = last;
-                    if !send_all(&mut to, data, last).await {
+                    if !send_all(to, data, last).await {
                         return std::future::pending().await;
                     }
                 }

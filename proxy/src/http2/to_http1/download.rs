@@ -4,15 +4,19 @@ use std::{cell::Cell, pin::pin, task::Poll};
 
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, SendStream, server::SendResponse};
-use http::{Method, Response, response::Parts};
+use http::{Response, response::Parts};
 use tokio::{io::AsyncReadExt as _, net::tcp::ReadHalf};
 
-use super::response::{self, Head};
+use super::{
+    response::{self, Asked, Head},
+    switch::Switch,
+};
 use crate::{
     config::Limits,
     error::ErrorKind,
     http2::transfer::send_all,
     http2::unpack::{Framing, Invalid, Unpacked, Unpacking},
+    tunnel::Carrying,
 };
 
 /// What is read at once.
@@ -47,12 +51,14 @@ pub(crate) struct Download<'a> {
     pub(crate) buffer: &'a mut BytesMut,
     /// Where the answer goes.
     pub(crate) respond: &'a mut SendResponse<Bytes>,
-    /// The request's method.
-    pub(crate) asked: &'a Method,
+    /// What was asked.
+    pub(crate) asked: Asked<'a>,
     /// Bounds on the head.
     pub(crate) limits: &'a Limits,
     /// Whether the one who writes was told of a reset; an end that is read then is none.
     pub(crate) was_reset: &'a Cell<bool>,
+    /// Turned where the endpoint switches protocols.
+    pub(crate) switch: &'a Switch,
 }
 
 enum Read {
@@ -63,23 +69,32 @@ enum Read {
 }
 
 impl Download<'_> {
-    /// Passes the answer on; `on_head` may change its head.
-    pub(crate) async fn run(mut self, on_head: impl FnOnce(&mut Parts)) -> End {
+    /// Passes the answer on; `on_head` may change its head. `carrying` makes the tunnel that one may begin.
+    pub(crate) async fn run(
+        mut self,
+        on_head: impl FnOnce(&mut Parts),
+        carrying: impl FnOnce() -> Carrying,
+    ) -> End {
         let head = match self.head().await {
             Ok(head) => head,
             Err(end) => return end,
         };
-        let Head { mut parts, framing, reusable } = head;
+        let Head { mut parts, framing, reusable, switched } = head;
         on_head(&mut parts);
         let over = matches!(framing, Framing::None | Framing::Length(0));
         let response = Response::from_parts(parts, ());
         let Ok(mut to) = self.respond.send_response(response, over) else { return End::ClientGone };
+        if switched {
+            self.switch.turn(carrying());
+        }
         let end = if over { End::Whole { reusable } } else { self.body(framing, reusable, &mut to).await };
         match end {
             // Bytes past an answer's end are nobody's answer (MATRICES B20).
             End::Whole { reusable } => End::Whole { reusable: reusable && self.buffer.is_empty() },
             End::Cut => {
-                to.send_reset(Reason::INTERNAL_ERROR);
+                // RFC 8441 §5: of a tunnel, a reset is CANCEL.
+                let is_tunnel = self.switch.is_turned().is_some();
+                to.send_reset(if is_tunnel { Reason::CANCEL } else { Reason::INTERNAL_ERROR });
                 End::Cut
             }
             other => other,
@@ -116,8 +131,12 @@ impl Download<'_> {
             match unpacked.take(self.buffer) {
                 Err(_) => return End::Cut,
                 Ok(Unpacking::Data { data, last }) => {
+                    let length = data.len();
                     if !send_all(to, data, last).await {
                         return End::ClientGone;
+                    }
+                    if let Some(carrying) = self.switch.is_turned() {
+                        carrying.down(length);
                     }
                     if last {
                         return End::Whole { reusable };

@@ -61,7 +61,7 @@ fn request(rest: &mut &[u8]) -> Option<request::Parts> {
 
 fn written_once(head: &request::Parts, bodiless: bool) {
     let mut out = BytesMut::new();
-    let Ok(framing) = write(head, &DecidedField::Keep, bodiless, &mut out) else {
+    let Ok(framing) = write(head, &DecidedField::Keep, bodiless, None, &mut out) else {
         assert!(out.is_empty(), "nothing is written of what cannot be");
         return;
     };
@@ -87,7 +87,7 @@ fn read_answer(bytes: &[u8], step: usize, asked: &Method) -> Result<(u16, Vec<u8
     for piece in bytes.chunks(step.min(bytes.len()).max(1)) {
         buffer.extend_from_slice(piece);
         if head.is_none() {
-            head = take(&mut buffer, asked, &Limits::default())?;
+            head = take(&mut buffer, asked.into(), &Limits::default())?;
         }
         let Some(head) = &head else { continue };
         if head.framing != unpack::Framing::Chunked {

@@ -6,6 +6,7 @@ use http::{HeaderMap, Method, header, request::Parts};
 
 use crate::{
     forward::DecidedField,
+    http2::websocket::{self, Handshake, PROTOCOL},
     validate::fields::{belongs_to_the_connection, is_forbidden_trailer},
 };
 
@@ -18,6 +19,8 @@ pub(crate) enum Framing {
     Length,
     /// By chunks.
     Chunked,
+    /// What follows is a tunnel's, once the endpoint has switched protocols.
+    Tunnel,
 }
 
 /// There is no way to write the request.
@@ -28,14 +31,15 @@ pub(crate) struct Unmappable(pub(crate) &'static str);
 /// Writes the head to `out`: origin-form, `Host` first, connection-specific fields gone, cookie crumbs merged.
 ///
 /// # Errors
-/// CONNECT, a request without authority, and bytes that would end a line; nothing is written then.
+/// CONNECT without a handshake, a request without authority, and bytes that would end a line; nothing is written then.
 pub(crate) fn write(
     head: &Parts,
     decided: &DecidedField,
     bodiless: bool,
+    handshake: Option<&Handshake>,
     out: &mut BytesMut,
 ) -> Result<Framing, Unmappable> {
-    if head.method == Method::CONNECT {
+    if head.method == Method::CONNECT && handshake.is_none() {
         return Err(Unmappable("CONNECT cannot be sent to an HTTP/1 endpoint"));
     }
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -48,13 +52,15 @@ pub(crate) fn write(
         return Err(Unmappable("white space or control characters in target or authority"));
     }
     out.reserve(256 + target.len() + head.headers.len() * 64);
-    for part in
-        [head.method.as_str().as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\nhost: ", host, b"\r\n"]
-    {
+    let method = if handshake.is_some() { &Method::GET } else { &head.method };
+    for part in [method.as_str().as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\nhost: ", host, b"\r\n"] {
         out.put_slice(part);
     }
-    write_fields(&head.headers, decided, out);
-    let framing = write_framing(head, bodiless, out);
+    write_fields(&head.headers, decided, handshake.is_some(), out);
+    let framing = match handshake {
+        Some(handshake) => write_handshake(handshake, out),
+        None => write_framing(head, bodiless, out),
+    };
     out.put_slice(b"\r\n");
     Ok(framing)
 }
@@ -63,13 +69,14 @@ fn is_one_word(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| byte > b' ' && byte != 0x7f)
 }
 
-fn write_fields(headers: &HeaderMap, decided: &DecidedField, out: &mut BytesMut) {
+fn write_fields(headers: &HeaderMap, decided: &DecidedField, upgrades: bool, out: &mut BytesMut) {
     for (name, value) in headers {
         let name_text = name.as_str();
         let skipped = belongs_to_the_connection(name)
             || *name == header::HOST
             || *name == header::CONTENT_LENGTH
             || *name == header::COOKIE
+            || (upgrades && websocket::is_of_http1(name))
             || (name_text == DECIDED_FIELD && *decided == DecidedField::Remove);
         if !skipped {
             write_field(name_text, value.as_bytes(), out);
@@ -94,6 +101,14 @@ fn write_field(name: &str, value: &[u8], out: &mut BytesMut) {
     for part in [name.as_bytes(), b": ", value, b"\r\n"] {
         out.put_slice(part);
     }
+}
+
+/// RFC 6455 §4.1. The version and what else a client says of it passes as it is.
+fn write_handshake(handshake: &Handshake, out: &mut BytesMut) -> Framing {
+    write_field("connection", b"Upgrade", out);
+    write_field("upgrade", PROTOCOL.as_bytes(), out);
+    write_field(header::SEC_WEBSOCKET_KEY.as_str(), handshake.key.as_bytes(), out);
+    Framing::Tunnel
 }
 
 fn write_framing(head: &Parts, bodiless: bool, out: &mut BytesMut) -> Framing {

@@ -5,9 +5,27 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 
 use crate::{
     config::Limits,
-    http2::unpack::{Framing, Invalid, has_strict_lines},
+    http2::{
+        unpack::{Framing, Invalid, has_strict_lines},
+        websocket::{self, Handshake, PROTOCOL},
+    },
     validate::fields::belongs_to_the_connection,
 };
+
+/// What was asked, as far as the answer's meaning depends on it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// The method, as it was sent.
+    pub(crate) method: &'a Method,
+    /// The upgrade that was asked for.
+    pub(crate) handshake: Option<&'a Handshake>,
+}
+
+impl<'a> From<&'a Method> for Asked<'a> {
+    fn from(method: &'a Method) -> Self {
+        Self { method, handshake: None }
+    }
+}
 
 /// A final or informational answer.
 #[derive(Debug)]
@@ -18,13 +36,19 @@ pub(crate) struct Head {
     pub(crate) framing: Framing,
     /// Whether the connection can be used again after it.
     pub(crate) reusable: bool,
+    /// Whether the endpoint switched protocols: what follows is a tunnel's.
+    pub(crate) switched: bool,
 }
 
 /// Takes a head off the front of `buffer`; `None` where it is not whole yet.
 ///
 /// # Errors
 /// The rule that the answer breaks.
-pub(crate) fn take(buffer: &mut BytesMut, asked: &Method, limits: &Limits) -> Result<Option<Head>, Invalid> {
+pub(crate) fn take(
+    buffer: &mut BytesMut,
+    asked: Asked<'_>,
+    limits: &Limits,
+) -> Result<Option<Head>, Invalid> {
     let mut fields = vec![httparse::EMPTY_HEADER; limits.max_headers];
     let mut parsed = httparse::Response::new(&mut fields);
     let length = match parsed.parse(buffer) {
@@ -65,18 +89,26 @@ fn interpret(
     status: StatusCode,
     version: u8,
     mut headers: HeaderMap,
-    asked: &Method,
+    asked: Asked<'_>,
 ) -> Result<Head, Invalid> {
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Invalid("101 was not asked for"));
-    }
+    let switched = match (status, asked.handshake) {
+        (StatusCode::SWITCHING_PROTOCOLS, None) => return Err(Invalid("101 was not asked for")),
+        (StatusCode::SWITCHING_PROTOCOLS, Some(handshake)) => {
+            check_switch(version, &headers, handshake)?;
+            true
+        }
+        // To the client it would mean that a tunnel begins.
+        (status, Some(_)) if status.is_success() => return Err(Invalid("the upgrade was not taken")),
+        _ => false,
+    };
     let mut options = Vec::new();
     for option in list(&headers, &header::CONNECTION)? {
         options.push(option);
     }
     let close = options.iter().any(|option| option == "close");
     let keep_alive = options.iter().any(|option| option == "keep-alive");
-    let framing = framing(status, version, &headers, asked)?;
+    let framing =
+        if switched { Framing::UntilClose } else { framing(status, version, &headers, asked.method)? };
     headers.remove(header::TRANSFER_ENCODING);
     for option in &options {
         headers.remove(option.as_str());
@@ -86,6 +118,7 @@ fn interpret(
         headers.remove(name);
     }
     if status == StatusCode::NO_CONTENT || status.is_informational() {
+        // A switch of protocols has none either (RFC 9110 §8.6).
         headers.remove(header::CONTENT_LENGTH);
     } else if let Framing::Length(length) = framing {
         headers.insert(header::CONTENT_LENGTH, length.into());
@@ -93,7 +126,25 @@ fn interpret(
     let reusable = framing != Framing::UntilClose && !close && (version == 1 || keep_alive);
     let (mut parts, ()) = Response::new(()).into_parts();
     (parts.status, parts.headers) = (status, headers);
-    Ok(Head { parts, framing, reusable })
+    if switched {
+        // RFC 8441 §5: what 101 says, and a digest shows, 200 says alone.
+        parts.status = StatusCode::OK;
+        parts.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+    }
+    Ok(Head { parts, framing, reusable, switched })
+}
+
+/// RFC 6455 §4.1.
+fn check_switch(version: u8, headers: &HeaderMap, handshake: &Handshake) -> Result<(), Invalid> {
+    let switches = list(headers, &header::CONNECTION)?.iter().any(|option| option == "upgrade")
+        && list(headers, &header::UPGRADE)?.iter().eq([PROTOCOL])
+        && version == 1;
+    let digests = websocket::is_exactly(headers, &header::SEC_WEBSOCKET_ACCEPT, &handshake.accept);
+    match (switches, digests) {
+        (true, true) => Ok(()),
+        (false, _) => Err(Invalid("101 does not switch to what was asked for")),
+        (true, false) => Err(Invalid("Sec-WebSocket-Accept does not answer the key")),
+    }
 }
 
 /// The members of a list field, lower case.

@@ -22,7 +22,7 @@ fn parts(request: request::Builder) -> request::Parts {
 
 fn written(request: request::Builder, decided: &DecidedField, bodiless: bool) -> (String, Framing) {
     let mut out = BytesMut::new();
-    let framing = write(&parts(request), decided, bodiless, &mut out).unwrap();
+    let framing = write(&parts(request), decided, bodiless, None, &mut out).unwrap();
     (String::from_utf8(out.to_vec()).unwrap(), framing)
 }
 
@@ -84,13 +84,13 @@ fn the_decided_field_is_kept_taken_off_or_added_to() {
 fn connect_and_requests_without_authority_have_no_way_to_be_written() {
     let mut out = BytesMut::new();
     for request in [Request::connect("r:80"), Request::get("/")] {
-        assert!(write(&parts(request), &DecidedField::Keep, true, &mut out).is_err());
+        assert!(write(&parts(request), &DecidedField::Keep, true, None, &mut out).is_err());
         assert!(out.is_empty());
     }
 }
 
 fn answer(text: &str, asked: &Method) -> Result<Option<response::Head>, Invalid> {
-    take(&mut BytesMut::from(text), asked, &Limits::default())
+    take(&mut BytesMut::from(text), asked.into(), &Limits::default())
 }
 
 #[test]
@@ -231,7 +231,7 @@ proptest! {
         }
         let head = parts(request);
         let mut out = BytesMut::new();
-        let Ok(framing) = write(&head, &DecidedField::Keep, bodiless, &mut out) else {
+        let Ok(framing) = write(&head, &DecidedField::Keep, bodiless, None, &mut out) else {
             prop_assert!(head.method == Method::CONNECT);
             return Ok(());
         };
@@ -273,7 +273,7 @@ proptest! {
     #[test]
     fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), cut in 1usize..50) {
         let _ = unpack(&bytes, cut);
-        let _ = take(&mut BytesMut::from(&bytes[..]), &Method::GET, &Limits::default());
+        let _ = take(&mut BytesMut::from(&bytes[..]), (&Method::GET).into(), &Limits::default());
         let _ = Bytes::from(bytes);
     }
 }

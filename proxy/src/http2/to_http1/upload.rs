@@ -6,7 +6,10 @@ use bytes::{BufMut as _, BytesMut};
 use h2::RecvStream;
 use tokio::{io::AsyncWriteExt as _, net::tcp::WriteHalf};
 
-use super::request::{self, Framing};
+use super::{
+    request::{self, Framing},
+    switch::Switch,
+};
 
 /// Why a request did not go out whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +33,14 @@ pub(crate) async fn run(
     framing: Framing,
     body: &mut RecvStream,
     mut to: WriteHalf<'_>,
+    switch: &Switch,
 ) -> Result<(), Cut> {
     let mut out = head;
     to.write_all_buf(&mut out).await.map_err(cut)?;
-    if framing == Framing::None {
-        return Ok(());
+    match framing {
+        Framing::None => return Ok(()),
+        Framing::Tunnel => return tunnel(out, body, to, switch).await,
+        Framing::Length | Framing::Chunked => {}
     }
     while let Some(data) = body.data().await {
         let data = data.map_err(|_| Cut::Client)?;
@@ -60,4 +66,26 @@ pub(crate) async fn run(
         to.write_all_buf(&mut out).await.map_err(cut)?;
     }
     Ok(())
+}
+
+/// What the client sends of a tunnel goes on once the endpoint has switched: before that it would be a request.
+async fn tunnel(
+    mut out: BytesMut,
+    body: &mut RecvStream,
+    mut to: WriteHalf<'_>,
+    switch: &Switch,
+) -> Result<(), Cut> {
+    let carrying = switch.turned().await;
+    while let Some(data) = body.data().await {
+        let data = data.map_err(|_| Cut::Client)?;
+        let length = data.len();
+        out.put_slice(&data);
+        drop(data);
+        to.write_all_buf(&mut out).await.map_err(cut)?;
+        carrying.up(length);
+        // Fails only where more is released than was received.
+        let _ = body.flow_control().release_capacity(length);
+    }
+    body.trailers().await.map_err(|_| Cut::Client)?;
+    to.shutdown().await.map_err(cut)
 }
