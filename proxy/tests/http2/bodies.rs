@@ -1,6 +1,7 @@
 //! Flow control from end to end.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -11,13 +12,19 @@ use std::{
 use bytes::Bytes;
 use http::Response;
 
-use crate::peer::{address, backend, call, connect, get, post, proxy, read, send, within};
+use crate::{
+    peer::{address, backend, call, connect, get, post, proxy, read, send, within},
+    process::Process,
+};
 
 const CHUNK: usize = 16 * 1024;
 
-/// MATRICES F7.
-#[tokio::test]
-async fn f7_one_slow_reader_among_a_hundred_streams_leaves_the_others_alone() {
+/// What the proxy may hold for a hundred streams of one client: the connection's window towards the upstream, and on each
+/// stream a window's worth to be sent.
+const HELD_KIB: u64 = 1024 + 100 * 64;
+
+/// A backend that sends 320 KiB, and on `/endless` as much as anybody takes, which it counts.
+async fn generous() -> (SocketAddr, Arc<AtomicUsize>) {
     let sent = Arc::new(AtomicUsize::new(0));
     let counted = sent.clone();
     let backend = backend(move |(request, mut respond)| {
@@ -37,18 +44,68 @@ async fn f7_one_slow_reader_among_a_hundred_streams_leaves_the_others_alone() {
         }
     })
     .await;
-    let proxy = proxy(backend);
-    let mut send = connect(address(&proxy)).await;
+    (backend, sent)
+}
+
+/// MATRICES F7.
+#[tokio::test]
+async fn f7_one_slow_reader_among_a_hundred_streams_leaves_the_others_alone() {
+    let (backend, sent) = generous().await;
+    let proxy = Process::before(backend, &[]);
+    let mut send = connect(proxy.address).await;
+    assert_eq!(call(&send, get("/"), &[]).await.unwrap().1.len(), 20 * CHUNK);
+    let before = proxy.resident_kib();
+    proxy.forget_peak();
     let (slow, _) = send.send_request(get("/endless"), true).unwrap();
     let slow = within(slow).await.unwrap();
-    let calls = (0..99).map(|_| {
-        let send = send.clone();
-        async move { assert_eq!(call(&send, get("/"), &[]).await.unwrap().1.len(), 20 * CHUNK) }
-    });
-    within(futures_util::future::join_all(calls)).await;
+    // Several times over: what a slow reader cost them would add up.
+    for _ in 0..5 {
+        let calls = (0..99).map(|_| {
+            let send = send.clone();
+            async move { assert_eq!(call(&send, get("/"), &[]).await.unwrap().1.len(), 20 * CHUNK) }
+        });
+        within(futures_util::future::join_all(calls)).await;
+    }
     // Windows and buffers of each leg hold at most this much of the endless one.
     assert!(sent.load(SeqCst) < 1024 * 1024, "{}", sent.load(SeqCst));
+    let more = proxy.peak_kib().saturating_sub(before);
+    println!("{more} KiB more");
+    assert!(more <= HELD_KIB, "{more} KiB more");
     drop(slow);
+}
+
+/// MATRICES F7: the bound on memory, where all of them are slow.
+#[tokio::test]
+async fn f7_a_hundred_slow_readers_cost_no_more_than_their_windows() {
+    let (backend, sent) = generous().await;
+    let proxy = Process::before(backend, &[]);
+    let slow = connect(proxy.address).await;
+    assert_eq!(call(&slow, get("/"), &[]).await.unwrap().1.len(), 20 * CHUNK);
+    let before = proxy.resident_kib();
+    proxy.forget_peak();
+    let opened = (0..100).map(|_| {
+        let mut slow = slow.clone();
+        async move { within(slow.send_request(get("/endless"), true).unwrap().0).await.unwrap() }
+    });
+    let opened = futures_util::future::join_all(opened).await;
+    // Until nothing moves any more.
+    let mut last = (sent.load(SeqCst), 0);
+    within(async {
+        while last.1 < 10 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let now = sent.load(SeqCst);
+            last = if now == last.0 { (now, last.1 + 1) } else { (now, 0) };
+        }
+    })
+    .await;
+    let more = proxy.peak_kib().saturating_sub(before);
+    println!("{more} KiB more, {} KiB sent", last.0 / 1024);
+    assert!(last.0 > 1024 * 1024, "they are slow, not asleep: {} bytes", last.0);
+    assert!(more <= HELD_KIB, "{more} KiB more");
+    // Others have connections of their own.
+    let other = connect(proxy.address).await;
+    assert_eq!(call(&other, get("/"), &[]).await.unwrap().1.len(), 20 * CHUNK);
+    drop(opened);
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod connections;
 mod control;
 mod floods;
 mod goaway;
+mod heads;
 mod http1_clients;
 mod keep_alive;
 mod messages;
