@@ -18,12 +18,14 @@ use crate::{
 };
 
 const CHUNK: usize = 16 * 1024;
+/// More of them than a window holds.
+const CHUNKS: usize = 8;
 
 /// What the proxy may hold for a hundred streams of one client: the connection's window towards the upstream, and on each
 /// stream a window's worth to be sent.
 const HELD_KIB: u64 = 1024 + 100 * 64;
 
-/// A backend that sends 320 KiB, and on `/endless` as much as anybody takes, which it counts.
+/// A backend that sends 128 KiB, and on `/endless` as much as anybody takes, which it counts.
 async fn generous() -> (SocketAddr, Arc<AtomicUsize>) {
     let sent = Arc::new(AtomicUsize::new(0));
     let counted = sent.clone();
@@ -32,7 +34,7 @@ async fn generous() -> (SocketAddr, Arc<AtomicUsize>) {
         async move {
             let mut to = respond.send_response(Response::new(()), false).unwrap();
             let endless = request.uri().path() == "/endless";
-            for _ in 0..if endless { 10_000 } else { 20 } {
+            for _ in 0..if endless { 10_000 } else { CHUNKS } {
                 if send(&mut to, Bytes::from(vec![7; CHUNK]), false).await.is_err() {
                     return;
                 }
@@ -53,16 +55,16 @@ async fn f7_one_slow_reader_among_a_hundred_streams_leaves_the_others_alone() {
     let (backend, sent) = generous().await;
     let proxy = Process::before(backend, &[]);
     let mut send = connect(proxy.address).await;
-    assert_eq!(call(&send, get("/"), &[]).await.unwrap().1.len(), 20 * CHUNK);
+    assert_eq!(call(&send, get("/"), &[]).await.unwrap().1.len(), CHUNKS * CHUNK);
     let before = proxy.resident_kib();
     proxy.forget_peak();
     let (slow, _) = send.send_request(get("/endless"), true).unwrap();
     let slow = within(slow).await.unwrap();
     // Several times over: what a slow reader cost them would add up.
-    for _ in 0..5 {
+    for _ in 0..3 {
         let calls = (0..99).map(|_| {
             let send = send.clone();
-            async move { assert_eq!(call(&send, get("/"), &[]).await.unwrap().1.len(), 20 * CHUNK) }
+            async move { assert_eq!(call(&send, get("/"), &[]).await.unwrap().1.len(), CHUNKS * CHUNK) }
         });
         within(futures_util::future::join_all(calls)).await;
     }
@@ -80,7 +82,7 @@ async fn f7_a_hundred_slow_readers_cost_no_more_than_their_windows() {
     let (backend, sent) = generous().await;
     let proxy = Process::before(backend, &[]);
     let slow = connect(proxy.address).await;
-    assert_eq!(call(&slow, get("/"), &[]).await.unwrap().1.len(), 20 * CHUNK);
+    assert_eq!(call(&slow, get("/"), &[]).await.unwrap().1.len(), CHUNKS * CHUNK);
     let before = proxy.resident_kib();
     proxy.forget_peak();
     let opened = (0..100).map(|_| {
@@ -104,7 +106,7 @@ async fn f7_a_hundred_slow_readers_cost_no_more_than_their_windows() {
     assert!(more <= HELD_KIB, "{more} KiB more");
     // Others have connections of their own.
     let other = connect(proxy.address).await;
-    assert_eq!(call(&other, get("/"), &[]).await.unwrap().1.len(), 20 * CHUNK);
+    assert_eq!(call(&other, get("/"), &[]).await.unwrap().1.len(), CHUNKS * CHUNK);
     drop(opened);
 }
 
