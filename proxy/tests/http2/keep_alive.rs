@@ -143,12 +143,13 @@ async fn an_upstream_without_requests_in_flight_is_not_pinged() {
     let (listener, upstream) = listener().await;
     let proxy = proxy_with(upstream, UPSTREAMS);
     let client = connect(address(&proxy)).await;
-    let mut socket = accept(&listener).await;
-    socket.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+    // The proxy dials when it knows where to.
     let asking = tokio::spawn(async move {
         let answer = call(&client, get("/"), &[]).await.unwrap();
         (answer, client)
     });
+    let mut socket = accept(&listener).await;
+    socket.write_all(&frame(4, 0, 0, &[])).await.unwrap();
     loop {
         let (kind, ..) = after_preface(&mut socket).await.unwrap();
         if kind == 1 {
