@@ -9,6 +9,7 @@ use bellhop_api::{
 use bellhop_route::plan::ObjectName;
 use jiff::{SignedDuration, Timestamp};
 
+mod addresses;
 mod checks;
 mod compose;
 
@@ -199,6 +200,7 @@ impl Author {
         version(name, held.as_deref(), &wanted)?;
         let stored = compose(wanted, any.as_deref(), how.renew, now)?;
         permitted(&world, name, &stored.object, resolved)?;
+        addresses::owned(&world, name, &stored.object, held.as_deref(), resolved)?;
         let mut edits: Vec<_> =
             resolved.iter().map(|(host, now)| Edit::Name(host.as_str().into(), Some(now.clone()))).collect();
         edits.push(Edit::Object(name.clone(), Some(Box::new(stored.clone()))));

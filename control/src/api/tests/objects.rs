@@ -84,7 +84,7 @@ async fn lists_are_paged_and_selected_and_keep_namespaces_apart() {
         each["metadata"]["labels"] = json!({ "parity": if n % 2 == 0 { "even" } else { "odd" } });
         server.apply(&each).await;
     }
-    server.apply(&service("route", "10.1.0.1")).await;
+    server.apply(&service("route", "10.1.0.2")).await;
     let names = |body: &serde_json::Value| -> Vec<String> {
         body["items"]
             .as_array()
@@ -237,6 +237,55 @@ async fn a_service_of_another_namespace_can_be_overridden_only_while_it_permits_
     assert_eq!(server.explain("pr-15.team", "route.shop:8080").await, "baseline(gone)");
     let status = &server.get("/v1/namespaces/team/sandboxes/pr-15").await.body["status"];
     assert_eq!(status["conditions"][0]["reason"], "NotPermitted", "{status}");
+}
+
+#[tokio::test]
+async fn an_address_of_another_namespace_s_service_can_be_named_only_where_that_one_permits_it() {
+    let server = Server::start().await;
+    let mut theirs = service("shop/route", "10.1.0.1");
+    theirs["spec"]["ports"] = json!([{ "port": 8080, "targetPort": 9090 }]);
+    theirs["spec"]["workloads"] = json!(["10.2.0.1"]);
+    server.apply(&theirs).await;
+    let mut back = service("team/mine", "10.1.0.9");
+    back["spec"]["workloads"] = json!(["10.2.0.1"]);
+    back["spec"]["ports"] = json!([{ "port": 80, "targetPort": 9090 }]);
+    let inline = |addresses: serde_json::Value| {
+        let mut inline = sandbox("team/pr-1", &["mine"], "10.0.0.7");
+        inline["spec"]["overrides"][0]["port"] = json!(8080);
+        inline["spec"]["overrides"][0]["addresses"] = addresses;
+        inline
+    };
+    for (object, field) in [
+        (service("team/mine", "10.1.0.1"), "spec.addresses[0]"),
+        (service("team/mine", "::ffff:10.1.0.1"), "spec.addresses[0]"),
+        (back, "spec.workloads[0]"),
+        (inline(json!(["10.1.0.8", "10.1.0.1"])), "spec.overrides[0].addresses[1]"),
+    ] {
+        let refused = server.put(&object).await;
+        assert_eq!(
+            (refused.status, refused.fields()),
+            (StatusCode::CONFLICT, vec![field]),
+            "{}",
+            refused.body
+        );
+        assert!(refused.body.to_string().contains("Service shop/route"), "it says whose: {}", refused.body);
+    }
+    let mut elsewhere = service("team/mine", "10.1.0.1");
+    elsewhere["spec"]["ports"] = json!([{ "port": 8081 }]);
+    server.apply(&elsewhere).await;
+    server.apply(&service("shop/alias", "10.1.0.1")).await;
+    server.delete("/v1/namespaces/shop/services/alias").await;
+
+    theirs["spec"]["overrideFrom"] = json!(["team"]);
+    server.apply(&theirs).await;
+    server.apply(&service("team/mine", "10.1.0.1")).await;
+    // what stands is left when the permission goes; what is new is not let in
+    theirs["spec"]["overrideFrom"] = json!([]);
+    assert!(server.put(&theirs).await.status.is_success());
+    let mut labelled = service("team/mine", "10.1.0.1");
+    labelled["metadata"]["labels"] = json!({ "a": "b" });
+    server.apply(&labelled).await;
+    assert_eq!(server.put(&inline(json!(["10.1.0.1"]))).await.status, StatusCode::CONFLICT);
 }
 
 #[tokio::test]
