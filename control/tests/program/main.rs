@@ -13,6 +13,7 @@ mod disk;
 mod harness;
 mod kills;
 mod openapi;
+mod units;
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! The systemd units of `deploy/systemd`: what they say is known to systemd, and to the program that they start.
+//! The proxy's systemd units in `deploy/systemd`: what they say is known to systemd, and to the program that they start.
 
 use std::{
     fs,
@@ -21,6 +21,9 @@ fn units() -> Vec<(String, String)> {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "service" || extension == "socket") {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if !name.starts_with("bellhop-proxy") {
+                continue;
+            }
             units.push((name, fs::read_to_string(path).unwrap().replace(INSTALLED, PROGRAM)));
         }
     }
