@@ -31,6 +31,7 @@ mod proxies;
 mod query;
 mod replicas;
 mod routes;
+mod status;
 mod tokens;
 
 pub(crate) use failure::Failure;
@@ -76,6 +77,8 @@ pub(crate) fn router(author: Author, door: Door, closing: watch::Receiver<bool>)
         .route("/v1/proxies", get(proxies::list))
         .route("/v1/proxies/{id}", post(proxies::report))
         .route("/internal/v1/proxies", get(replicas::proxies))
+        .route("/v1/status", get(status::status))
+        .route("/internal/v1/status", get(status::replica))
         .route("/internal/v1/in-force", get(replicas::in_force))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{id}", delete(tokens::revoke))

@@ -53,6 +53,9 @@ pub(crate) struct Control {
     pub(crate) writing: Mutex<()>,
     world: RwLock<World>,
     applied: watch::Sender<Revision>,
+    /// Why the last write failed.
+    write_fault: std::sync::Mutex<Option<String>>,
+    started: Instant,
     /// Until then nobody asks a store that did not answer what is newest.
     blind_until: std::sync::Mutex<Option<Instant>>,
 }
@@ -97,6 +100,8 @@ impl Control {
             writing: Mutex::new(()),
             world: RwLock::new(World::new(networks)),
             applied: watch::Sender::new(0),
+            write_fault: std::sync::Mutex::default(),
+            started: Instant::now(),
             blind_until: std::sync::Mutex::default(),
         };
         control.tokens.take_listing(&listing);
@@ -134,7 +139,22 @@ impl Control {
             Err(_) => self.telemetry.fault(StoreFault::Commit),
             Ok(_) => {}
         }
+        // one that comes too late says nothing of the store
+        if !matches!(outcome, Err(StoreError::Changed(_))) {
+            let fault = outcome.as_ref().err().map(ToString::to_string);
+            *self.write_fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        }
         outcome
+    }
+
+    /// Why the last write failed; none where it did not.
+    pub(crate) fn write_fault(&self) -> Option<String> {
+        self.write_fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How long this replica has lived.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Waits until the world shows a revision.

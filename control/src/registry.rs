@@ -69,6 +69,8 @@ struct Proxy {
     heard_at: Timestamp,
     /// When it last said what it holds.
     reported: Option<Instant>,
+    /// When it last said that it holds the newest table.
+    current: Option<Instant>,
     /// It holds every key that last changed no later than here.
     holds: Sequence,
     acknowledged: HashMap<RoutingKey, String>,
@@ -81,11 +83,18 @@ struct Proxy {
 pub(crate) trait Table {
     /// The newest place at which the table had this digest.
     fn digest_seen(&self, digest: &str) -> Option<Sequence>;
+
+    /// Whether it is that of the table as it stands.
+    fn is_newest(&self, digest: &str) -> bool;
 }
 
 impl Table for crate::feed::Feed {
     fn digest_seen(&self, digest: &str) -> Option<Sequence> {
         Self::digest_seen(self, digest)
+    }
+
+    fn is_newest(&self, digest: &str) -> bool {
+        self.table_digest() == digest
     }
 }
 
@@ -132,6 +141,9 @@ impl Registry {
             }
             let seen = table.digest_seen(&report.table_digest);
             let proxy = proxies.entry(id.to_owned()).or_insert_with(|| Proxy::new(now));
+            if table.is_newest(&report.table_digest) {
+                proxy.current = Some(Instant::now());
+            }
             proxy.take_in(report, seen, now);
         }
         drop(proxies);
@@ -170,6 +182,7 @@ impl Registry {
             keys: proxy.keys,
             table_digest: proxy.table_digest.clone(),
             current: proxy.table_digest == newest_digest,
+            table_age_seconds: proxy.table_age(newest_digest).map(|age| age.as_secs()),
         };
         proxies.iter().map(info).collect()
     }
@@ -241,6 +254,7 @@ impl Proxy {
             heard: Instant::now(),
             heard_at: now,
             reported: None,
+            current: None,
             holds: 0,
             acknowledged: HashMap::new(),
             asks: None,
@@ -250,6 +264,14 @@ impl Proxy {
 
     fn is_lost(&self) -> bool {
         self.heard.elapsed() >= LOST_AFTER
+    }
+
+    /// How old its routes are, at most.
+    fn table_age(&self, newest_digest: &str) -> Option<Duration> {
+        if self.table_digest == newest_digest {
+            return Some(Duration::ZERO);
+        }
+        self.current.map(|at| at.elapsed())
     }
 
     fn take_in(&mut self, report: ProxyReport, seen: Option<Sequence>, now: Timestamp) {

@@ -34,6 +34,9 @@ pub(crate) trait Replicas: std::fmt::Debug + Send + Sync {
     /// Names this replica, in this life.
     fn id(&self) -> &str;
 
+    /// Where the others reach this one; none where there are no others.
+    fn url(&self) -> Option<&str>;
+
     /// All others that live now.
     fn others(&self) -> BoxFuture<'_, Result<Vec<Replica>, StoreError>>;
 
@@ -68,6 +71,10 @@ pub(crate) fn new_id() -> String {
 impl Replicas for Alone {
     fn id(&self) -> &str {
         &self.0
+    }
+
+    fn url(&self) -> Option<&str> {
+        None
     }
 
     fn others(&self) -> BoxFuture<'_, Result<Vec<Replica>, StoreError>> {
@@ -183,6 +190,8 @@ impl Fleet {
 pub(crate) enum Question<'a> {
     /// The proxies it has heard of.
     Proxies,
+    /// How it stands.
+    Status,
     /// Which of them hold this form of a key, as of this revision of the store.
     InForce { key: &'a RoutingKey, digest: &'a str, revision: u64 },
 }
@@ -191,6 +200,7 @@ impl Question<'_> {
     fn path(&self) -> String {
         match self {
             Self::Proxies => format!("{PATH}/proxies"),
+            Self::Status => format!("{PATH}/status"),
             // a key and a digest are made of characters that a query takes as they are
             Self::InForce { key, digest, revision } => {
                 format!("{PATH}/in-force?key={key}&digest={digest}&revision={revision}")

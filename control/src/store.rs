@@ -107,6 +107,9 @@ impl StoreError {
 
 /// A store. Everything in it happens in one order.
 pub trait Store: Send + Sync + 'static {
+    /// `embedded`, `memory` or `etcd`.
+    fn kind(&self) -> &'static str;
+
     /// All records.
     fn list(&self) -> BoxFuture<'_, Result<Listing, StoreError>>;
 

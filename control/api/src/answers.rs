@@ -10,6 +10,10 @@ use crate::{
     watch::{EndpointProtocol, Fallback, Position, Unit},
 };
 
+mod status;
+
+pub use status::{ObjectCounts, ProxyCounts, ReplicaStatus, StoreStatus, SystemStatus};
+
 /// A page of objects: `GET /v1/{services,sandboxes,groups}` and below a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -151,6 +155,9 @@ pub struct ProxyInfo {
     pub table_digest: String,
     /// Whether that is the digest of the newest table.
     pub current: bool,
+    /// How long ago it was last known to hold the newest table, at most; 0 while it does, absent where it never has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_age_seconds: Option<u64>,
 }
 
 /// How a proxy stands.

@@ -14,7 +14,8 @@ use clap_complete::Shell;
     max_term_width = 110,
     after_help = "Try it without anything set up:   bellhop demo\n\
                   Exit codes: 0 done · 1 control refused, or the thing is not there · 64 wrong usage · 65 invalid manifest\n\
-                  66 file not readable · 69 control not reachable · 75 --wait or `wait` ran out of time"
+                  3 `status` found something wrong · 66 file not readable · 69 control not reachable\n\
+                  75 --wait or `wait` ran out of time"
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -114,6 +115,8 @@ pub(crate) enum Command {
         #[arg(long, default_value = "routing-key", value_name = "NAME")]
         member: String,
     },
+    /// Tell how the whole stands: replicas, store, objects, proxies. Ends with 3 where something is wrong
+    Status,
     /// List the proxies that control has heard of
     Proxies,
     /// List the compiled routes, as the proxies get them

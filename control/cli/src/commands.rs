@@ -6,6 +6,7 @@ mod create;
 mod explain;
 mod inform;
 mod objects;
+mod status;
 mod together;
 mod wait;
 
@@ -76,6 +77,7 @@ async fn run_with_control(cli: Cli) -> Result<(), Failure> {
         Command::Group(GroupCommand::Renew(what)) => objects::renew(session, Kind::SandboxGroup, &what).await,
         Command::Group(GroupCommand::Wait(what)) => wait::object(session, Kind::SandboxGroup, &what).await,
         Command::Service(ServiceCommand::Any(what)) => objects::run(session, Kind::Service, what).await,
+        Command::Status => status::status(session).await,
         Command::Proxies => inform::proxies(session).await,
         Command::Routes { watch } => inform::routes(session, watch).await,
         Command::Explain { keys, to } => explain::explain(session, &keys, &to).await,

@@ -8,6 +8,9 @@ pub(crate) enum Failure {
     /// Control said no, or the thing is not there.
     #[error("{0}")]
     Refused(String),
+    /// Control answers, and not all is well.
+    #[error("{0}")]
+    Unhealthy(String),
     /// The command line makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -30,6 +33,7 @@ impl Failure {
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Refused(_) => 1,
+            Self::Unhealthy(_) => 3,
             Self::Usage(_) => 64,
             Self::Manifest(_) => 65,
             Self::NoInput(_) => 66,

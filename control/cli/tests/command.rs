@@ -240,7 +240,37 @@ async fn wait_returns_as_soon_as_every_proxy_holds_the_key() {
     let json = desk.run(&[&create[..], &["-o", "json"]].concat()).await.json();
     assert_eq!(json["kind"], "Sandbox", "no sentence stands behind JSON");
     assert!(desk.run(&["proxies"]).await.done().contains("p1"));
+    let status = desk.run(&["status"]).await.done();
+    for part in
+        ["Store: memory · healthy", "1 sandboxes", "1 connected (1 current, 0 behind)", "REPLICA", "p1"]
+    {
+        assert!(status.contains(part), "{part}: {status}");
+    }
     proxy.drain();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_ends_with_3_where_something_is_wrong_and_says_what_in_every_form() {
+    let desk = Desk::open().await;
+    let healthy = desk.run(&["status", "-o", "json"]).await.json();
+    assert_eq!(healthy["healthy"], true);
+    // a proxy that is heard and holds routes that nobody has
+    let body = r#"{"version":"1","tableDigest":"00000000000000ff","keys":1}"#;
+    let head = format!(
+        "POST /v1/proxies/odd HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = std::net::TcpStream::connect(desk.control.addr()).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    for format in ["table", "wide", "json", "yaml"] {
+        let ended = desk.run(&["status", "-o", format]).await;
+        assert!(ended.out.contains("odd"), "{format}: {}", ended.out);
+        assert!(ended.failed(3).contains("old routes"), "{format}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,8 +16,9 @@ use super::{
     query::{NoQuery, Strict},
 };
 use crate::{
+    control::Control,
     registry::{TooMany, together},
-    replicas::{Answers, Question},
+    replicas::{Answers, Question, Replica},
 };
 
 /// The store says within this who else there is.
@@ -30,18 +31,27 @@ const DIGEST_BYTES: usize = 16;
 
 pub(super) async fn list(State(api): Shared, Strict(NoQuery {}): Strict<NoQuery>) -> Json<ProxyList> {
     let control = &api.author.control;
-    // what others there are is known well enough while the store does not say
-    let others = match timeout(LOOKS_WITHIN, control.others()).await {
+    let others = others(control).await;
+    Json(ask_all(control, &others).await)
+}
+
+/// The other replicas. What others there are is known well enough while the store does not say.
+pub(super) async fn others(control: &Control) -> Vec<Replica> {
+    match timeout(LOOKS_WITHIN, control.others()).await {
         Ok(Ok(others)) => others,
         Ok(Err(_)) | Err(_) => control.fleet.last_known(),
-    };
+    }
+}
+
+/// The proxies of this replica and of others.
+pub(super) async fn ask_all(control: &Control, others: &[Replica]) -> ProxyList {
     let newest = control.feed.table_digest();
     if others.is_empty() {
-        return Json(ProxyList { items: control.registry.list(&newest), unanswered: Vec::new() });
+        return ProxyList { items: control.registry.list(&newest), unanswered: Vec::new() };
     }
-    let Answers { mut answers, unanswered } = control.fleet.ask(&others, &Question::Proxies).await;
+    let Answers { mut answers, unanswered } = control.fleet.ask(others, &Question::Proxies).await;
     answers.push(control.registry.all(&newest));
-    Json(ProxyList { items: together(answers), unanswered })
+    ProxyList { items: together(answers), unanswered }
 }
 
 pub(super) async fn report(

@@ -53,7 +53,7 @@ pub(super) async fn in_force(
 }
 
 impl Api {
-    fn knows_secret(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    pub(super) fn knows_secret(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let given = headers.get(SECRET).map(http::HeaderValue::as_bytes).unwrap_or_default();
         let secret = self.author.control.fleet.replicas().secret();
         match secret {

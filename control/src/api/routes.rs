@@ -45,6 +45,9 @@ pub(super) async fn routes(
     Extension(caller): Extension<Caller>,
     Strict(query): Strict<RoutesQuery>,
 ) -> Result<Response, Failure> {
+    if let Some(id) = &query.proxy {
+        proxies::check_id(id)?;
+    }
     let control = &api.author.control;
     if !query.watch {
         control.look().await;
@@ -84,7 +87,6 @@ pub(super) async fn routes(
 }
 
 fn asks(api: &Api, id: &str) -> Result<Asks, Problem> {
-    proxies::check_id(id)?;
     let control = &api.author.control;
     let questions = control.registry.watching(id, control.clock.now());
     Ok(Asks { questions: questions.map_err(|error| proxies::too_many(&error))? })

@@ -8,4 +8,5 @@ mod objects;
 mod openapi;
 #[cfg(feature = "etcd")]
 mod replicas;
+mod status;
 mod watching;

@@ -139,6 +139,10 @@ fn revision(database: &Database) -> Result<Revision, redb::Error> {
 }
 
 impl Store for Embedded {
+    fn kind(&self) -> &'static str {
+        if self.file.is_on_disk() { "embedded" } else { "memory" }
+    }
+
     fn list(&self) -> BoxFuture<'_, Result<Listing, StoreError>> {
         let (file, epoch) = (Arc::clone(&self.file), self.epoch().clone());
         async move {

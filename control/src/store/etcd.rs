@@ -219,6 +219,10 @@ impl Etcd {
 }
 
 impl Store for Etcd {
+    fn kind(&self) -> &'static str {
+        "etcd"
+    }
+
     fn list(&self) -> BoxFuture<'_, Result<Listing, StoreError>> {
         async move { Ok(self.read_all().await?) }.boxed()
     }

@@ -58,6 +58,10 @@ impl Fake {
 }
 
 impl Store for Fake {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
     fn list(&self) -> BoxFuture<'_, Result<Listing, StoreError>> {
         let records = self.records.lock().unwrap();
         let record = |(name, (value, revision)): (&Arc<str>, &(Bytes, Revision))| Record {

@@ -59,7 +59,7 @@ pub(super) async fn proxies(session: &Session) -> Result<(), Failure> {
         if found.items.is_empty() {
             return "Control has heard of no proxy. Start one with --control.".to_owned();
         }
-        let mut head = vec!["PROXY", "WORKLOAD", "STATE", "KEYS", "CURRENT", "VERSION"];
+        let mut head = vec!["PROXY", "WORKLOAD", "STATE", "KEYS", "CURRENT", "TABLE AGE", "VERSION"];
         if wide {
             head.extend(["LAST HEARD", "WATCHING", "TABLE"]);
         }
@@ -67,7 +67,7 @@ pub(super) async fn proxies(session: &Session) -> Result<(), Failure> {
     })
 }
 
-fn proxy_row(proxy: &ProxyInfo, wide: bool) -> Vec<String> {
+pub(super) fn proxy_row(proxy: &ProxyInfo, wide: bool) -> Vec<String> {
     let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     let workload = if proxy.workload.is_empty() { "-" } else { &proxy.workload };
     let mut row = vec![
@@ -76,12 +76,18 @@ fn proxy_row(proxy: &ProxyInfo, wide: bool) -> Vec<String> {
         format!("{:?}", proxy.state).to_lowercase(),
         proxy.keys.to_string(),
         yes(proxy.current),
+        proxy.table_age_seconds.map_or_else(|| "-".to_owned(), age),
         proxy.version.clone(),
     ];
     if wide {
         row.extend([proxy.last_heard.to_string(), yes(proxy.watching), proxy.table_digest.clone()]);
     }
     row
+}
+
+/// A time in seconds, for people.
+pub(super) fn age(seconds: u64) -> String {
+    humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string()
 }
 
 /// Lists the compiled routes, and goes on with changes where `watch` says so.

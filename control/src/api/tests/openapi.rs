@@ -113,6 +113,7 @@ async fn the_openapi_document_describes_what_is_really_answered() {
         ("/v1/explain?key=nobody&to=route:8080", "Explanation"),
         ("/v1/keys/a/in-force", "InForce"),
         ("/v1/proxies", "ProxyList"),
+        ("/v1/status", "SystemStatus"),
         ("/version", "Version"),
         ("/v1/nothing", "Problem"),
         ("/v1/explain", "Problem"),

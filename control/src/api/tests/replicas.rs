@@ -187,6 +187,18 @@ async fn a_replica_that_does_not_answer_is_named_and_keeps_a_key_from_coming_in_
     );
     let listed = one.get("/v1/proxies").await.body;
     assert_eq!((&listed["unanswered"], &listed["items"][0]["id"]), (&json!([url]), &json!("p1")));
+    let status = one.get("/v1/status").await.body;
+    let ghost = &status["replicas"][1];
+    assert_eq!(
+        (&status["healthy"], &ghost["id"], &ghost["answers"]),
+        (&json!(false), &json!("ghost"), &json!(false))
+    );
+    assert_eq!(
+        (&ghost["address"], &status["replicas"][0]["answers"]),
+        (&json!(url), &json!(true)),
+        "{status}"
+    );
+    assert_eq!(status["store"]["kind"], "etcd");
     etcd.etcdctl(&["del", "/test/replicas/ghost"]);
     let gone = one.get("/v1/keys/a/in-force").await.body;
     assert_eq!(
@@ -199,12 +211,40 @@ async fn a_replica_that_does_not_answer_is_named_and_keeps_a_key_from_coming_in_
 }
 
 #[tokio::test]
+async fn status_names_every_replica_and_the_one_that_holds_the_lease() {
+    let Some(etcd) = Etcd::start().await else { return };
+    let (one, two) = (replica(&etcd).await, replica(&etcd).await);
+    announced(&etcd, 2).await;
+    for server in [&one, &two] {
+        until("one holds the lease, and both say which", async || {
+            let status = server.get("/v1/status").await.body;
+            let replicas = status["replicas"].as_array().unwrap();
+            let holders = replicas.iter().filter(|replica| replica["holdsLease"] == true).count();
+            let known =
+                replicas.iter().all(|replica| replica["answers"] == true && replica["address"].is_string());
+            replicas.len() == 2 && holders == 1 && known && status["healthy"] == true
+        })
+        .await;
+        let first = server.get("/v1/status").await.body["replicas"][0]["address"].clone();
+        assert_eq!(
+            first,
+            json!(format!("http://{}", server.running.addr())),
+            "the one that answers comes first"
+        );
+    }
+}
+
+#[tokio::test]
 async fn b18_what_replicas_ask_each_other_is_closed_to_everybody_else() {
     let Some(etcd) = Etcd::start().await else { return };
     let (one, alone) = (replica(&etcd).await, Server::start().await);
     let secret = etcd.etcdctl(&["get", "/test/secret", "--print-value-only"]);
     let secret = secret.trim();
-    for path in ["/internal/v1/proxies", "/internal/v1/in-force?key=a&digest=0000000000000000&revision=0"] {
+    for path in [
+        "/internal/v1/proxies",
+        "/internal/v1/status",
+        "/internal/v1/in-force?key=a&digest=0000000000000000&revision=0",
+    ] {
         for given in ["", "wrong", secret.get(1..).unwrap(), &format!("{secret}0")] {
             let headers = [("bellhop-replica-secret", given)];
             assert_eq!(

@@ -30,6 +30,11 @@ impl File {
         Self { path, open: RwLock::new(Some(database)) }
     }
 
+    /// Whether it outlives the process.
+    pub(super) fn is_on_disk(&self) -> bool {
+        self.path.is_some()
+    }
+
     /// Does something with the database.
     pub(super) fn with<T>(
         &self,

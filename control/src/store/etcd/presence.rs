@@ -137,6 +137,10 @@ impl Replicas for Presence {
         &self.id
     }
 
+    fn url(&self) -> Option<&str> {
+        Some(&self.url)
+    }
+
     fn others(&self) -> BoxFuture<'_, Result<Vec<Replica>, StoreError>> {
         async move { Ok(self.read().await?) }.boxed()
     }
