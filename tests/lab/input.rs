@@ -22,6 +22,7 @@ fn odd_baggage() -> Result<()> {
     let last_of_65 = format!("{},routing-key=pr", members(64));
     let long = format!("routing-key=pr,filler={}", "x".repeat(9_000));
     let too_long = format!("filler={},routing-key=pr", "x".repeat(9_000));
+    // Who answers, and, where it is the baseline, the reason that is counted.
     let cases: [(&[&str], &str); 17] = [
         (&["routing-key=pr"], "pr"),
         (&["a=1", "routing-key=pr", "b=2"], "pr"),
@@ -33,21 +34,25 @@ fn odd_baggage() -> Result<()> {
         (&[",,, ,routing-key=pr,,"], "pr"),
         (&["a=%zz,routing-key=pr,b=%FF"], "pr"),
         (&["a=\u{e4}\u{f6},routing-key=pr"], "pr"),
-        (&["routing-key=%zz"], "baseline"),
-        (&["routing-key=%FF"], "baseline"),
-        (&["Routing-Key=pr"], "baseline"),
+        (&["routing-key=%zz"], "malformed"),
+        (&["routing-key=%FF"], "malformed"),
+        (&["Routing-Key=pr"], "no-key"),
         (&[&last_of_64], "pr"),
-        (&[&last_of_65], "baseline"),
+        (&[&last_of_65], "over-limit"),
         (&[&long], "pr"),
-        (&[&too_long], "baseline"),
+        (&[&too_long], "over-limit"),
     ];
-    for (fields, version) in cases {
+    for (fields, expected) in cases {
         let mut request = b"GET / HTTP/1.1\r\nHost: callee\r\nConnection: close\r\n".to_vec();
         for field in fields {
             request.extend([b"baggage: ", field.as_bytes(), b"\r\n"].concat());
         }
         request.extend(b"\r\n");
-        let (answer, _) = client::raw(stage.host("caller"), stage.baseline.v4(), &request)?;
+        let ask = || client::raw(stage.host("caller"), stage.baseline.v4(), &request);
+        let (version, (answer, _)) = match expected {
+            "pr" => ("pr", ask()?),
+            reason => ("baseline", stage.proxy.counts(reason, ask)?),
+        };
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let body = answer.split("\r\n\r\n").nth(1).with_context(|| format!("{fields:?}: {answer}"))?;
         let body: serde_json::Value =
@@ -95,9 +100,14 @@ fn million_keys() -> Result<()> {
 fn crafted_keys() -> Result<()> {
     let stage = Stage::set(&["--access-log", "all"])?;
     let huge = "k".repeat(10_000);
-    for key in ["../../etc/passwd", "%0d%0aX-Evil:%201", "a%0A{\"level\":\"fatal\"}", "%1b[2Jcleared", &huge]
-    {
-        let reply = stage.call(key)?;
+    for (key, reason) in [
+        ("../../etc/passwd", "malformed"),
+        ("%0d%0aX-Evil:%201", "malformed"),
+        ("a%0A{\"level\":\"fatal\"}", "malformed"),
+        ("%1b[2Jcleared", "malformed"),
+        (&*huge, "over-limit"),
+    ] {
+        let reply = stage.proxy.counts(reason, || stage.call(key))?;
         ensure!(reply.version()? == "baseline", "{key}: {reply:?}");
         ensure!(!reply.headers.contains_key("x-evil"), "{key}: {reply:?}");
     }
