@@ -41,15 +41,18 @@ pub(crate) enum Arrival {
     },
     /// A listener with one upstream.
     Fixed(Arc<FixedUpstream>),
+    /// This proxy's own dial, which packet filters led back to it: it goes nowhere.
+    Loop,
 }
 
 impl Arrival {
-    /// Where the connection's requests are going; `None` in explicit mode, where each says so itself.
+    /// Where the connection's requests are going; `None` in explicit mode, where each says so itself,
+    /// and for what goes nowhere.
     pub(crate) fn place(&self) -> Option<Place<'_>> {
         match self {
             Self::Outbound { original } => Some(Place::Dialled(*original)),
             Self::Inbound { original } => Some(Place::Workload(*original)),
-            Self::Explicit => None,
+            Self::Explicit | Self::Loop => None,
             Self::Connected { authority } => place_of(authority),
             Self::Fixed(fixed) => match &fixed.destination {
                 Some(destination) => Some(Place::Named(destination)),

@@ -53,7 +53,8 @@ pub(crate) fn read(client: &Client, head: &impl Head) -> Result<RequestContext, 
         Arrival::Outbound { .. }
         | Arrival::Inbound { .. }
         | Arrival::Connected { .. }
-        | Arrival::Fixed(_) => None,
+        | Arrival::Fixed(_)
+        | Arrival::Loop => None,
     };
     Ok(RequestContext {
         keys: client.worker.shared.carriers.read(head),
@@ -72,6 +73,7 @@ impl RequestContext {
             Arrival::Inbound { original } => Some(Place::Workload(*original)),
             Arrival::Explicit => authority_place(self.authority.as_deref()?),
             Arrival::Connected { authority } => authority_place(authority),
+            Arrival::Loop => None,
             Arrival::Fixed(fixed) => match &fixed.destination {
                 Some(destination) => Some(Place::Named(destination)),
                 None => authority_place(&fixed.upstream),
@@ -88,7 +90,7 @@ pub(crate) fn caller_is_local(client: &Client) -> bool {
 fn is_local_caller(arrival: &Arrival, peer: SocketAddr, outbound: &[SocketAddr]) -> bool {
     let is_loopback = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
     match arrival {
-        Arrival::Inbound { .. } => false,
+        Arrival::Inbound { .. } | Arrival::Loop => false,
         // What was redirected to loopback came from here; another listener may have been opened to other hosts.
         Arrival::Outbound { .. } => {
             is_loopback(&peer) || outbound.iter().all(is_loopback) || listen::is_local(peer.ip())

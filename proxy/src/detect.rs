@@ -142,7 +142,7 @@ impl<'a> Watch<'a> {
         let port = match &self.client.arrival {
             Arrival::Outbound { original } | Arrival::Inbound { original } => original.port(),
             Arrival::Connected { authority } => authority.rsplit_once(':')?.1.parse().ok()?,
-            Arrival::Explicit | Arrival::Fixed(_) => return None,
+            Arrival::Explicit | Arrival::Fixed(_) | Arrival::Loop => return None,
         };
         let ports = &self.client.worker.shared.config.listeners.opaque_ports;
         ports.contains(&port).then_some(Protocol::Opaque)

@@ -1,5 +1,7 @@
 //! Connecting to an upstream: time-outs (DESIGN §3.4), the deny list and the refusal to dial oneself (§3.11).
 
+mod own;
+
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -7,6 +9,7 @@ use std::{
 
 use tokio::net::TcpStream;
 
+pub(crate) use self::own::OwnDials;
 use crate::{
     error::{ErrorKind, RequestError, Side},
     shared::Shared,
@@ -86,7 +89,7 @@ async fn try_sandbox(shared: &Shared, endpoint: SocketAddr) -> Result<TcpStream,
     let failed = |kind, source| RequestError::upstream(Side::Sandbox, kind, source);
     check_sandbox(shared, endpoint).map_err(|kind| failed(kind, None))?;
     for _ in 0..SANDBOX_ATTEMPTS {
-        match tokio::time::timeout(shared.config.limits.connect_timeout, connect(endpoint)).await {
+        match tokio::time::timeout(shared.config.limits.connect_timeout, connect(shared, endpoint)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => return Err(failed(ErrorKind::of_connect(&error), Some(error))),
             Err(_elapsed) => {}
@@ -106,7 +109,7 @@ pub(crate) async fn baseline(shared: &Shared, address: SocketAddr) -> Result<Tcp
 async fn try_baseline(shared: &Shared, address: SocketAddr) -> Result<TcpStream, RequestError> {
     let failed = |kind, source| RequestError::upstream(Side::Baseline, kind, source);
     check_loop(shared, address).map_err(|kind| failed(kind, None))?;
-    connect(address).await.map_err(|error| failed(ErrorKind::of_connect(&error), Some(error)))
+    connect(shared, address).await.map_err(|error| failed(ErrorKind::of_connect(&error), Some(error)))
 }
 
 /// Connects to a baseline by `host:port`; a name is resolved now, and its addresses are tried in order.
@@ -150,8 +153,11 @@ pub(crate) fn failed(side: Side, error: io::Error) -> RequestError {
     RequestError::upstream(side, ErrorKind::of_connect(&error), Some(error))
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
+async fn connect(shared: &Shared, address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = match &shared.own_dials {
+        Some(dials) => dials.connect(address).await?,
+        None => TcpStream::connect(address).await?,
+    };
     let own = stream.local_addr()?;
     if own.port() == address.port() && own == stream.peer_addr()? {
         // TCP's simultaneous open: a port of the ephemeral range that nobody listens on can connect to itself.

@@ -8,7 +8,7 @@ use crate::{
     connection::{Arrival, Client},
     counters::Event,
     dial,
-    error::{ErrorKind, RequestError},
+    error::{ErrorKind, RequestError, Side},
 };
 
 /// Dials the baseline of a connection.
@@ -23,6 +23,7 @@ pub(crate) async fn baseline(client: Rc<Client>) -> io::Result<TcpStream> {
         }
         Arrival::Fixed(fixed) => dial::baseline_by_name(shared, &fixed.upstream).await,
         Arrival::Connected { authority } => dial::baseline_by_name(shared, authority).await,
+        Arrival::Loop => Err(RequestError::upstream(Side::Baseline, ErrorKind::Loop, None)),
         Arrival::Explicit => return Err(io::ErrorKind::Unsupported.into()),
     };
     dialled.map_err(|error| {

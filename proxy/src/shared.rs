@@ -9,6 +9,7 @@ use crate::{
     config::Config,
     connection::Arrival,
     counters::Counters,
+    dial::OwnDials,
     drain::{Drain, Phase},
     handover::Succession,
     listen::{OwnAddresses, Places},
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) carriers: Carriers,
     /// The addresses that this proxy itself listens on: never dialled.
     pub(crate) own: OwnAddresses,
+    /// What it dialled of late, where that could be led back to it.
+    pub(crate) own_dials: Option<OwnDials>,
     /// What happened to connections.
     pub(crate) counters: Counters,
     /// The routes in force.
@@ -59,6 +62,7 @@ impl Shared {
         Ok(Self {
             carriers: carriers(&config),
             overload: Overload::new(config.limits.max_memory),
+            own_dials: (!config.listeners.outbound.is_empty()).then(OwnDials::new),
             config,
             own: OwnAddresses::default(),
             counters: Counters::default(),

@@ -25,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         apart("f15_a_server_that_speaks_first_is_heard_at_once", server_first),
         apart("f16_ends_and_resets_are_mirrored_and_leak_nothing", ends_and_resets),
         apart("f17_a_proxy_does_not_dial_itself", loops),
+        apart("f17_a_proxy_that_the_rules_redirect_too_refuses_its_own_dials", redirected_dials),
         apart("b21_doors_that_are_not_meant_for_the_caller_stay_shut", doors),
         apart("b21_inbound_connections_to_other_hosts_or_ports_are_refused", strangers),
         apart("b21_loopback_listeners_answer_no_foreign_host_and_no_browser", foreign_names),
@@ -184,6 +185,40 @@ fn loops() -> Result<()> {
     ensure!(reply.status == 503, "{reply:?}");
     ensure!(stage.call("")?.version()? == "baseline", "the proxy does not serve any more");
     Ok(())
+}
+
+/// F17: the rules leave another user alone than the one that the proxy runs as.
+fn redirected_dials() -> Result<()> {
+    let network = Network::with_hosts(&["caller", "callee"])?;
+    let (caller, callee) = (network.host("caller"), network.host("callee"));
+    let app = TestApp::http(callee, PORT, "baseline")?;
+    let program = paths::program("bellhop-proxy")?;
+    let somebody = (User::Proxy.id() + 1).to_string();
+    let rules =
+        ["intercept", "--outbound-port", "15001", "--inbound-port", "15006", "--proxy-uid", &somebody];
+    caller.run(&program.to_string_lossy(), &rules, "")?;
+    let proxy = TestProxy::plain(caller, &["--intercepted"])?;
+    let descriptors = proxy.descriptors()?;
+    for to in [app.v4(), app.v6()].repeat(5) {
+        let before = (proxy.counted("accepted")?, proxy.counted("refused-loop")?);
+        let reply = proxy.counts("loop", || client::get(caller, to, "/", &[]))?;
+        let status = reply.headers.get("proxy-status").map(|value| value.to_str()).transpose()?;
+        ensure!(
+            reply.status == 502 && status.is_some_and(|status| status.contains("reason=loop")),
+            "{to}: {reply:?}"
+        );
+        let after = (proxy.counted("accepted")?, proxy.counted("refused-loop")?);
+        // The caller's connection, and the one that came back.
+        ensure!(after == (before.0 + 2.0, before.1 + 1.0), "{to}: {before:?} before, {after:?} after");
+        let (answer, _) = proxy.counts("refused-loop", || client::raw(caller, to, b"\x01no HTTP"))?;
+        ensure!(answer.is_empty(), "{to} answered {answer:?}");
+    }
+    ensure!(app.served() == 0, "somebody reached the application");
+    wait::until("descriptors to return", 10 * SECOND, || {
+        let now = proxy.descriptors()?;
+        ensure!(now <= descriptors, "{descriptors} before, {now} now");
+        Ok(())
+    })
 }
 
 /// B21: what rules written by hand redirect, but what was never meant for this workload.

@@ -239,7 +239,8 @@ impl Acceptor {
 
     /// Where the connection was meant to go, or why it is refused.
     fn arrival(&self, door: &Door, socket: &TcpStream, peer: SocketAddr) -> Result<Arrival, Event> {
-        let listeners = &self.shared.config.listeners;
+        let shared = &self.shared;
+        let listeners = &shared.config.listeners;
         let lends_position = matches!(door.kind, Kind::Outbound | Kind::Explicit);
         if lends_position && !door.is_loopback() && !listeners.allows(peer.ip()) {
             return Err(Event::RefusedCaller);
@@ -247,7 +248,11 @@ impl Acceptor {
         match &door.kind {
             Kind::Fixed(upstream) => Ok(Arrival::Fixed(Arc::clone(upstream))),
             Kind::Explicit => Ok(Arrival::Explicit),
-            Kind::Outbound => Ok(Arrival::Outbound { original: self.original(socket)? }),
+            Kind::Outbound => {
+                let original = self.original(socket)?;
+                let own = shared.own_dials.as_ref().is_some_and(|dials| dials.contains(peer, original));
+                Ok(if own { Arrival::Loop } else { Arrival::Outbound { original } })
+            }
             Kind::Inbound => {
                 let original = self.original(socket)?;
                 if !own::is_local(original.ip()) {

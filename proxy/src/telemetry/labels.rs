@@ -61,7 +61,7 @@ impl From<&crate::connection::Arrival> for Listener {
     fn from(arrival: &crate::connection::Arrival) -> Self {
         use crate::connection::Arrival;
         match arrival {
-            Arrival::Outbound { .. } => Self::Outbound,
+            Arrival::Outbound { .. } | Arrival::Loop => Self::Outbound,
             Arrival::Inbound { .. } => Self::Inbound,
             Arrival::Explicit | Arrival::Connected { .. } => Self::Explicit,
             Arrival::Fixed(_) => Self::Fixed,
