@@ -20,6 +20,7 @@ pub(crate) mod oracle;
 mod over_http2;
 mod relay;
 mod request;
+mod reset_watch;
 mod response;
 mod session;
 

@@ -17,6 +17,7 @@ use super::{
     download::{Download, Heard},
     framing::Body,
     request::Request,
+    reset_watch::ResetWatch,
 };
 use crate::{
     buffer::{Buffer, Buffers, SMALL},
@@ -104,6 +105,12 @@ impl Outflow {
         written.map_ok(Some)
     }
 
+    /// Whether all that may go has gone.
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.edited.is_empty() && self.sent >= self.cleared
+    }
+
     /// Forgets what has gone; the buffer lets go of it too.
     #[inline]
     pub(super) fn consume(&mut self, from: &mut Buffer, buffers: &Buffers) {
@@ -151,6 +158,8 @@ pub(super) struct Relay<'a> {
     /// Whether the input still holds the request from its first byte on.
     whole: bool,
     client_ended: bool,
+    /// Asked while the client is not read from.
+    reset: ResetWatch,
     /// The answer's direction.
     pub(super) down: Download<'a>,
 }
@@ -167,7 +176,8 @@ impl<'a> Relay<'a> {
         let mut flow = Outflow::head(request.length, edited);
         let mut body = Body::new(request.framing);
         flow.cleared += body.scan(input.bytes().get(request.length..).unwrap_or_default())?;
-        Ok(Self { flow, body, upward: Upward::Open, whole: true, client_ended: false, down })
+        let reset = ResetWatch::default();
+        Ok(Self { flow, body, upward: Upward::Open, whole: true, client_ended: false, reset, down })
     }
 
     /// Moves what can be moved; ready when the answer has ended.
@@ -188,8 +198,14 @@ impl<'a> Relay<'a> {
         match self.down.poll(cx, wires, self.upward == Upward::Done)? {
             Poll::Ready(heard) => Poll::Ready(Ok(heard)),
             Poll::Pending => {
-                if self.upward != Upward::Open && !self.client_ended {
-                    self.watch_client(cx, wires)?;
+                let is_read = match self.upward {
+                    Upward::Open => self.flow.is_empty(),
+                    Upward::Done | Upward::Cut | Upward::Broken => {
+                        !self.client_ended && self.watch_client(cx, wires)?
+                    }
+                };
+                if !is_read && let Poll::Ready(error) = self.reset.poll(cx, wires.client) {
+                    return Poll::Ready(Err(client_gone(error)));
                 }
                 Poll::Pending
             }
@@ -225,7 +241,8 @@ impl<'a> Relay<'a> {
     }
 
     /// While the answer is awaited the client may end, which its upstream is told; or send the next request, which waits.
-    fn watch_client(&mut self, cx: &mut Context<'_>, wires: &mut Wires<'_>) -> Result<(), RequestError> {
+    /// Whether the task is woken when more comes.
+    fn watch_client(&mut self, cx: &mut Context<'_>, wires: &mut Wires<'_>) -> Result<bool, RequestError> {
         if self.whole && self.down.heard() {
             self.release_request(wires.input, wires.buffers);
             wires.input.release(wires.buffers);
@@ -233,20 +250,20 @@ impl<'a> Relay<'a> {
         wires.input.compact(wires.buffers);
         while wires.input.has_room() {
             if wires.client.poll_read_ready(cx).is_pending() {
-                return Ok(());
+                return Ok(true);
             }
             match wires.input.poll_fill(cx, wires.client, wires.buffers) {
                 Poll::Ready(Ok(0)) => {
                     self.client_ended = true;
                     end(wires.upstream);
-                    return Ok(());
+                    return Ok(false);
                 }
                 Poll::Ready(Ok(count)) => wires.traffic.sent.add(count as u64),
                 Poll::Ready(Err(error)) => return Err(client_gone(error)),
-                Poll::Pending => return Ok(()),
+                Poll::Pending => return Ok(true),
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Lets the input go of this request; what is behind it stays.
