@@ -1,13 +1,14 @@
-//! Leaving: row F11.
+//! Leaving: rows F11 and F27.
 
 use std::{
     io::{Read as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
-use bellhop_e2e::{Host, Network, TestApp, TestProxy, client, wait};
+use bellhop_e2e::{Host, Network, Process, TestApp, TestProxy, User, client, paths, wait};
 use libtest_mimic::Trial;
 
 use crate::{apart, load::Load, stage::PORT};
@@ -17,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         apart("f11_a_proxy_told_to_go_under_load_loses_nothing", under_load),
         apart("f11_an_open_websocket_ends_at_the_deadline", open_tunnel),
         apart("f11_a_second_sigterm_ends_at_once", second_signal),
+        apart("f27_sockets_are_handed_to_the_proxys_own_user_and_to_root_alone", only_own_user),
     ]
 }
 
@@ -159,5 +161,34 @@ fn second_signal() -> Result<()> {
     leaving.proxy.terminate()?;
     leaving.proxy.ended_within(5 * SECOND)?;
     ensure!(from.elapsed() < 2 * SECOND, "it took {:?}", from.elapsed());
+    Ok(())
+}
+
+/// F27: the admin socket's mode keeps others away; where somebody has widened it, the proxy itself does.
+fn only_own_user() -> Result<()> {
+    let network = Network::with_hosts(&["host"])?;
+    let host = network.host("host");
+    let admin = host.directory().join("admin");
+    let socket = format!("unix:{}", admin.display());
+    let mut proxy = TestProxy::plain(
+        host,
+        &["--listen", "127.0.0.1:8000", "--upstream", "127.0.0.1:1", "--admin", &socket],
+    )?;
+    std::fs::set_permissions(&admin, std::fs::Permissions::from_mode(0o666))?;
+    let successor = |user| {
+        let mut command = host.command(user, paths::program("bellhop-proxy")?);
+        command.args(["--listen", "127.0.0.1:8000", "--upstream", "127.0.0.1:1", "--admin", &socket]);
+        command.args(["--take-over", &socket, "--status-listen", "127.0.0.1:15020"]);
+        anyhow::Ok(command)
+    };
+    let output = successor(User::App)?.output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(1) && said.contains("403"), "{said}");
+    proxy.alive()?;
+    ensure!(proxy.metric("bellhop_proxy_handovers_total")? == 1.0, "it is not counted");
+    let root = Process::start("successor", successor(User::Root)?, host.directory())?;
+    let status = proxy.ended_within(15 * SECOND)?;
+    ensure!(status.success(), "{status}");
+    drop(root);
     Ok(())
 }

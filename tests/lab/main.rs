@@ -10,6 +10,7 @@
 )]
 
 mod chain;
+mod check;
 mod connections;
 mod control_plane;
 mod drain;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(4);
     let fixture = Fixture::default();
     let mut trials = network::trials();
+    trials.extend(check::trials());
     trials.extend(endpoints::trials());
     trials.extend(connections::trials());
     trials.extend(control_plane::trials());

@@ -1,4 +1,4 @@
-//! More than there is room for: rows F13 and F14, and the memory budget.
+//! More than there is room for: rows F13, F14 and F23, and the memory budget.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -12,7 +12,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::{
     harness::{DEADLINE, PROGRAM, Proxy, listener, pass, until},
-    load,
+    load::{self, Load},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -191,4 +191,28 @@ fn shed(status: SocketAddr) -> u64 {
         line.starts_with("bellhop_proxy_requests_total{") && line.contains("reason=\"overload\"")
     });
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+/// F23: a hundred times the connections, each of which had a large answer under way, and then the few again.
+#[test]
+fn f23_after_a_burst_memory_comes_back() {
+    let proxy = Proxy::before(load::server(), "");
+    let few = Load::start(proxy.addresses[0]);
+    few.flows(500);
+    let start = proxy.pss_kib();
+    for _ in 0..2 {
+        let burst: Vec<_> = (0..1000).map(|_| reads_nothing(proxy.addresses[0])).collect();
+        until("the burst to be held", || (proxy.pss_kib() > 2 * start).then_some(()));
+        drop(burst);
+    }
+    let end = Instant::now() + 60 * SECOND;
+    loop {
+        let now = proxy.pss_kib();
+        if now <= start + start / 5 {
+            break;
+        }
+        assert!(Instant::now() < end, "{start} KiB before the burst, {now} KiB a minute after it");
+        std::thread::sleep(SECOND / 10);
+    }
+    assert!(few.stop().is_empty());
 }
