@@ -16,7 +16,7 @@ use crate::{allocator, buffer::Buffers};
 const ROUND: Duration = Duration::from_secs(1);
 
 /// A burst is over when so many have gone, and half of those that there were.
-const BURST: usize = 128;
+const BURST: usize = 32;
 
 /// A worker's patrol. It walks only while there is somebody to look after.
 #[derive(Debug, Default)]

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// From this share on each request may be sent again.
+const EACH: u32 = 100;
 /// One retry. A request earns as many as the budget's percentage.
 const ONE: u32 = 100;
 /// What a worker saves up, and begins with.
@@ -41,6 +43,9 @@ impl Retries {
     /// Takes one retry, if there is one.
     #[cold]
     pub(crate) fn take(&self) -> bool {
+        if self.percent >= EACH {
+            return true;
+        }
         let time = self.looked.get().elapsed();
         if self.percent > 0 && time >= Duration::from_millis(1) {
             self.looked.set(Instant::now());
@@ -94,6 +99,11 @@ mod tests {
         assert_eq!(retries.saved.get(), 5 * ONE);
         retries.earn(Duration::from_secs(1_000_000));
         assert_eq!(retries.saved.get(), SAVED);
+    }
+
+    #[test]
+    fn a_share_of_a_hundred_covers_all_that_are_in_flight() {
+        assert_eq!(taken(&Retries::new(100), 5000), 5000);
     }
 
     #[test]

@@ -52,8 +52,9 @@ pub(super) struct Flags {
     /// kernel would end the process. `auto` is 85% of the container's limit where there is one [default: auto]
     #[arg(long, env = "BELLHOP_MAX_MEMORY", hide_env_values = true, value_name = "BYTES|auto|off")]
     max_memory: Option<String>,
-    /// Requests that may be sent a second time, of 100: what retries add to an upstream that is in trouble. A worker
-    /// saves up 100, and earns 10 a second at least; 0 for none but those that no upstream saw [default: 20]
+    /// Requests that may be sent a second time, of 100: what retries add to an upstream that is in trouble. With 100 each
+    /// may, once, so that no GET fails because its kept connection was closed just then; with less a worker saves up 100,
+    /// and earns 10 a second at least; 0 is for those alone that no upstream saw a byte of [default: 100]
     #[arg(long, env = "BELLHOP_RETRY_BUDGET", hide_env_values = true, value_name = "PERCENT")]
     retry_budget: Option<String>,
     /// Idle upstream connections that one client connection keeps, since each holds a descriptor; the least recently used
@@ -151,7 +152,7 @@ impl Flags {
             idle_timeout: typed.time("idle-timeout", self.idle_timeout).unwrap_or(3600 * SECOND),
             max_connections: typed.count("max-connections", self.max_connections, 1..=1_000_000),
             max_memory,
-            retry_budget: retry_budget.map_or(20, narrow),
+            retry_budget: retry_budget.map_or(100, narrow),
             max_idle_upstreams: max_idle_upstreams.unwrap_or(16),
             max_baggage_bytes: max_baggage_bytes.unwrap_or(8 * KIB),
             max_baggage_members: max_baggage_members.unwrap_or(64),

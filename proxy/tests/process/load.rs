@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::harness::{DEADLINE, until};
 
 /// What every answer says.
-const WORD: &[u8] = b"all is well";
+pub(crate) const WORD: &[u8] = b"all is well";
 /// Leaves the machine to the others.
 const PAUSE: Duration = Duration::from_millis(2);
 
