@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::{
     access::{Access, audit::Audit, rates::Buckets},
     author::Author,
+    server::Phase,
     telemetry,
 };
 
@@ -42,7 +43,7 @@ pub(crate) struct Api {
     author: Author,
     /// Only loopback names are answered.
     loopback: bool,
-    closing: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
     access: Access,
     audit: Audit,
     writes: Buckets<()>,
@@ -61,9 +62,9 @@ pub(crate) struct Door {
 }
 
 /// Every path of the API.
-pub(crate) fn router(author: Author, door: Door, closing: watch::Receiver<bool>) -> Router {
+pub(crate) fn router(author: Author, door: Door, phase: watch::Receiver<Phase>) -> Router {
     let Door { loopback, access, audit } = door;
-    let api = Arc::new(Api { author, loopback, closing, access, audit, writes: Buckets::new(guard::WRITES) });
+    let api = Arc::new(Api { author, loopback, phase, access, audit, writes: Buckets::new(guard::WRITES) });
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
@@ -97,10 +98,18 @@ pub(crate) fn router(author: Author, door: Door, closing: watch::Receiver<bool>)
 
 /// Ready once the store was read, which is before anything is served; not while ending.
 async fn ready(State(api): Shared) -> Result<&'static str, Failure> {
-    if *api.closing.borrow() {
-        return Err(Problem::new(ProblemType::Unavailable, "ending").into());
-    }
+    api.stays()?;
     Ok("ok\n")
+}
+
+impl Api {
+    /// Refuses what would not be served for long.
+    fn stays(&self) -> Result<(), Problem> {
+        if *self.phase.borrow() == Phase::Serving {
+            return Ok(());
+        }
+        Err(Problem::new(ProblemType::Unavailable, "this replica is ending; come again"))
+    }
 }
 
 async fn metrics(State(api): Shared) -> impl IntoResponse {

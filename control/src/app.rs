@@ -18,13 +18,15 @@ use crate::{
     expiry,
     names::{Resolver, SystemLookup},
     replicas::{Alone, Replicas},
-    server,
+    server::{self, Phase},
     store::{Embedded, OpenError, Store, StoreError},
     tls::{Tls, TlsError},
 };
 
 pub use crate::command::main_from;
 
+/// Whoever shares out connections among replicas has noticed within this that `/readyz` says no.
+const HAND_OVER: Duration = Duration::from_secs(3);
 /// Connections that are still open this long after the end was asked for are cut.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -67,7 +69,8 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
-    closing: watch::Sender<bool>,
+    control: Arc<Control>,
+    phase: watch::Sender<Phase>,
     tasks: JoinSet<()>,
     audit: Audit,
     tls: Option<Arc<Tls>>,
@@ -90,9 +93,14 @@ impl Running {
         }
     }
 
-    /// Ends watches, lets requests in flight end, and returns when the store is closed.
+    /// Ends watches, lets requests in flight end, and returns when the store is closed. Where there are other replicas,
+    /// it goes on accepting for a moment, so that nobody who is sent here meanwhile is refused.
     pub async fn shutdown(mut self) {
-        self.closing.send_replace(true);
+        self.phase.send_replace(Phase::Leaving);
+        if !self.control.fleet.last_known().is_empty() {
+            tokio::time::sleep(HAND_OVER).await;
+        }
+        self.phase.send_replace(Phase::Closed);
         if tokio::time::timeout(GRACE, &mut self.serving).await.is_err() {
             self.serving.abort();
         }
@@ -103,7 +111,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.closing.send_replace(true);
+        self.phase.send_replace(Phase::Closed);
         self.serving.abort();
     }
 }
@@ -171,7 +179,7 @@ async fn serve(config: Config, listener: TcpListener, control: Arc<Control>) -> 
     let replicas = Arc::clone(control.fleet.replicas());
     let resolver = Arc::new(Resolver::default());
     let author = Author { control: Arc::clone(&control), resolver: Arc::clone(&resolver) };
-    let (closing, closed) = watch::channel(false);
+    let (phase, now) = watch::channel(Phase::Serving);
     let mut tasks = JoinSet::new();
     tasks.spawn(Arc::clone(&control).follow());
     tasks.spawn(expiry::run(Arc::clone(&control)));
@@ -179,12 +187,12 @@ async fn serve(config: Config, listener: TcpListener, control: Arc<Control>) -> 
         tasks.spawn(Arc::clone(tls).run());
     }
     tasks.spawn(Arc::clone(&control).watch_others());
-    tasks.spawn(resolver.run(control, config.resolve_interval));
+    tasks.spawn(resolver.run(Arc::clone(&control), config.resolve_interval));
     tasks.spawn(Arc::clone(&replicas).run());
     let door =
         api::Door { loopback: address.ip().to_canonical().is_loopback(), access, audit: audit.clone() };
-    let router = api::router(author, door, closed.clone());
-    let serving = tokio::spawn(server::serve(listener, tls.clone(), router, closed));
+    let router = api::router(author, door, now.clone());
+    let serving = tokio::spawn(server::serve(listener, tls.clone(), router, now));
     tracing::info!(%address, "control listens");
-    Ok(Running { address, closing, tasks, audit, tls, replicas, serving })
+    Ok(Running { address, control, phase, tasks, audit, tls, replicas, serving })
 }

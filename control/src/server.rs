@@ -36,14 +36,27 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// A watcher that takes nothing for this long is cut by the kernel.
 const TAKES_NOTHING: Duration = Duration::from_secs(30);
 
-/// Serves until `closing` says so, then until the last connection has ended.
+/// How far the end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// All is served.
+    Serving,
+    /// Watchers leave, new ones are sent away, and a connection serves what it has and no more. Others are accepted, as
+    /// whoever sends them may not know yet.
+    Leaving,
+    /// Nothing is accepted any more.
+    Closed,
+}
+
+/// Serves until `phase` says so, then until the last connection has ended.
 pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
     router: Router,
-    mut closing: watch::Receiver<bool>,
+    mut phase: watch::Receiver<Phase>,
 ) {
-    let graceful = GracefulShutdown::new();
+    let mut graceful = GracefulShutdown::new();
+    let mut leaving = false;
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     // dropped with this task, and all connections with it
     let mut connections = JoinSet::new();
@@ -52,7 +65,15 @@ pub(crate) async fn serve(
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = closing.wait_for(|closing| *closing) => break,
+            now = phase.wait_for(|phase| *phase == Phase::Closed || (!leaving && *phase == Phase::Leaving)) => match now.as_deref() {
+                Ok(Phase::Leaving) => {
+                    leaving = true;
+                    // whoever comes again takes a new connection, and with it another replica
+                    connections.spawn(std::mem::replace(&mut graceful, GracefulShutdown::new()).shutdown());
+                    continue;
+                }
+                _ => break,
+            },
         };
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
@@ -76,6 +97,7 @@ pub(crate) async fn serve(
     }
     drop(listener);
     graceful.shutdown().await;
+    while connections.join_next().await.is_some() {}
 }
 
 /// What a connection needs.

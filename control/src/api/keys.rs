@@ -15,6 +15,7 @@ use crate::{
     control::Control,
     feed::KeyForm,
     replicas::{Answers, Question},
+    server::Phase,
     store::StoreError,
 };
 
@@ -45,7 +46,7 @@ pub(super) async fn in_force(
     let wait = query.wait_seconds.unwrap_or(0).min(LONGEST);
     let deadline = Instant::now() + Duration::from_secs(wait.into());
     let mut heard = control.registry.subscribe();
-    let mut closing = api.closing.clone();
+    let mut phase = api.phase.clone();
     let mut pause = SHORTEST_PAUSE;
     // a form that another replica has acknowledged is the newest here too
     control.fresh().await.map_err(|error| unknown(&error))?;
@@ -55,14 +56,14 @@ pub(super) async fn in_force(
         let form = form
             .ok_or_else(|| Problem::new(ProblemType::NotFound, format!("no object has the key {parsed}")))?;
         let (now, alone) = judge(control, &form).await?;
-        if now.in_force || Instant::now() >= deadline || *closing.borrow() {
+        if now.in_force || Instant::now() >= deadline || *phase.borrow() != Phase::Serving {
             return Ok(Json(now));
         }
         tokio::select! {
             // woken by a report, by the end, or by the clock: each time it is looked again
             _ = timeout_at(deadline.min(Instant::now() + LOOK), heard.changed()), if alone => {}
             () = sleep_until(deadline.min(Instant::now() + pause)), if !alone => pause = LOOK.min(pause * 2),
-            _ = closing.changed() => {}
+            _ = phase.changed() => {}
         }
     }
 }

@@ -61,6 +61,7 @@ pub(super) async fn routes(
         let list = RouteList { position, units: units.collect() };
         return Ok(Json(list).into_response());
     }
+    api.stays()?;
     if let Some(seen) = query.since.as_deref().and_then(|since| control.feed.is_behind_token(since)) {
         let behind = |error| {
             let detail = format!("this replica has not yet seen what the token names: {error}");
@@ -76,7 +77,7 @@ pub(super) async fn routes(
         since: query.since,
         lifetime: query.timeout_seconds.map(|seconds| Duration::from_secs(seconds.into())),
         asks,
-        closing: api.closing.clone(),
+        phase: api.phase.clone(),
     };
     let lines = watch_lines(Arc::clone(&control.feed), options).take_until(caller.ended(control.clock));
     // counted for as long as the stream is held

@@ -4,6 +4,7 @@ use bellhop_api::watch::{RouteState, RouteUnit};
 use futures_util::{Stream, StreamExt};
 
 use super::*;
+use crate::server::Phase;
 
 fn unit(key: &str, port: u16) -> Unit {
     let route = RouteUnit {
@@ -26,29 +27,47 @@ fn put(feed: &Feed, key: &str, port: u16) {
 }
 
 /// The events behind the list.
-fn follow(feed: &Arc<Feed>, closing: &watch::Sender<bool>) -> impl Stream<Item = Event> {
-    let options = WatchOptions { since: None, lifetime: None, asks: None, closing: closing.subscribe() };
+fn follow(feed: &Arc<Feed>, phase: &watch::Sender<Phase>) -> impl Stream<Item = Event> {
+    let options = WatchOptions { since: None, lifetime: None, asks: None, phase: phase.subscribe() };
     watch_lines(Arc::clone(feed), options).skip(1).map(|line| serde_json::from_slice(&line.unwrap()).unwrap())
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_quiet_watch_gets_a_bookmark_every_five_seconds_with_its_position() {
-    let (feed, closing) = (Arc::new(Feed::new("e", "r")), watch::Sender::new(false));
-    let mut watch = pin!(follow(&feed, &closing));
+    let (feed, phase) = (Arc::new(Feed::new("e", "r")), watch::Sender::new(Phase::Serving));
+    let mut watch = pin!(follow(&feed, &phase));
     let begun = tokio::time::Instant::now();
     for n in 1..=3 {
         assert_eq!(watch.next().await, Some(Event::Bookmark(feed.position())));
         assert_eq!(begun.elapsed(), Duration::from_secs(5 * n));
     }
-    closing.send_replace(true);
-    assert_eq!(watch.next().await, None);
+    assert!(tokio::time::timeout(Duration::ZERO, watch.next()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn watchers_of_a_server_that_ends_get_what_has_come_and_a_last_bookmark_and_leave_one_by_one() {
+    let mut moments = std::collections::BTreeSet::new();
+    for n in 1..=50 {
+        let (feed, phase) = (Arc::new(Feed::new("e", "r")), watch::Sender::new(Phase::Serving));
+        let mut watch = pin!(follow(&feed, &phase));
+        assert!(tokio::time::timeout(Duration::ZERO, watch.next()).await.is_err(), "it has read its list");
+        let told = tokio::time::Instant::now();
+        phase.send_replace(Phase::Leaving);
+        put(&feed, "late", n);
+        assert!(matches!(watch.next().await, Some(Event::Put { .. })));
+        assert_eq!(watch.next().await, Some(Event::Bookmark(feed.position())));
+        assert_eq!(watch.next().await, None);
+        assert!(told.elapsed() <= Duration::from_secs(1), "{:?}", told.elapsed());
+        moments.insert(told.elapsed());
+    }
+    assert!(moments.len() > 10, "{moments:?}");
 }
 
 #[tokio::test]
 async fn a_watcher_whose_place_has_left_the_log_is_cut_and_gets_a_list_when_it_comes_back() {
-    let (feed, closing) = (Arc::new(Feed::keeping("e", "r", 16)), watch::Sender::new(false));
+    let (feed, phase) = (Arc::new(Feed::keeping("e", "r", 16)), watch::Sender::new(Phase::Serving));
     let first = feed.position().token;
-    let mut slow = pin!(follow(&feed, &closing));
+    let mut slow = pin!(follow(&feed, &phase));
     assert!(tokio::time::timeout(Duration::ZERO, slow.next()).await.is_err(), "it has read its list");
     for n in 0..=16 {
         put(&feed, "a", n + 1);

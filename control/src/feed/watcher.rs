@@ -2,7 +2,13 @@
 //!
 //! The stream is pulled: nothing is made for a reader that does not read.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::{VecDeque, hash_map::RandomState},
+    convert::Infallible,
+    hash::BuildHasher as _,
+    sync::Arc,
+    time::Duration,
+};
 
 use bellhop_api::{RoutingKey, watch::Event};
 use bytes::Bytes;
@@ -13,9 +19,13 @@ use tokio::{
 };
 
 use super::{Feed, Lines, Sequence, Snapshot, line};
+use crate::server::Phase;
 
 /// A sign of life this often; a reader takes three missed ones for a disconnect.
 const BOOKMARK: Duration = Duration::from_secs(5);
+
+/// Watchers of a server that ends leave within this, not all at once: whoever takes them up has other things to do.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a watcher asked for.
 #[derive(Debug)]
@@ -26,8 +36,8 @@ pub(crate) struct WatchOptions {
     pub(crate) lifetime: Option<Duration>,
     /// Questions to the proxy that watches.
     pub(crate) asks: Option<Asks>,
-    /// The server is leaving.
-    pub(crate) closing: signal::Receiver<bool>,
+    /// The server may be leaving.
+    pub(crate) phase: signal::Receiver<Phase>,
 }
 
 /// Questions to one proxy.
@@ -40,7 +50,10 @@ pub(crate) struct Asks {
 struct Watcher {
     feed: Arc<Feed>,
     newest: signal::Receiver<Sequence>,
-    closing: signal::Receiver<bool>,
+    phase: signal::Receiver<Phase>,
+    /// When it leaves, once the server does; then it has said where it stands.
+    leaves: Option<Instant>,
+    left: bool,
     asks: Option<Asks>,
     bookmarks: Interval,
     end: Option<Instant>,
@@ -72,7 +85,9 @@ pub(crate) fn watch(
     };
     let watcher = Watcher {
         newest,
-        closing: options.closing,
+        phase: options.phase,
+        leaves: None,
+        left: false,
         asks: options.asks,
         bookmarks,
         end: options.lifetime.map(|lifetime| now + lifetime),
@@ -91,6 +106,9 @@ pub(crate) fn watch(
 impl Watcher {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            if self.left {
+                return None;
+            }
             if let Some((list, n)) = &mut self.list {
                 if let Some(piece) = list.pieces.get(*n) {
                     *n += 1;
@@ -126,6 +144,13 @@ impl Watcher {
                     }
                 }
                 Woken::Ask(keys) => return Some(line(&Event::Ask { keys })),
+                Woken::Leaving => self.leaves = Some(Instant::now() + moment()),
+                Woken::Leave => {
+                    // what has just come goes before it
+                    let Some(position) = self.feed.position_at(self.at) else { continue };
+                    self.left = true;
+                    return Some(line(&Event::Bookmark(position)));
+                }
                 Woken::End => return None,
             }
         }
@@ -135,8 +160,9 @@ impl Watcher {
         let questions = self.asks.as_mut().map(|asks| &mut asks.questions);
         tokio::select! {
             biased;
-            _ = self.closing.wait_for(|closing| *closing) => Woken::End,
+            left = self.phase.wait_for(|phase| *phase != Phase::Serving), if self.leaves.is_none() => if left.is_ok() { Woken::Leaving } else { Woken::End },
             changed = self.newest.changed() => if changed.is_ok() { Woken::Lines } else { Woken::End },
+            () = async { match self.leaves { Some(at) => sleep_until(at).await, None => std::future::pending().await } } => Woken::Leave,
             keys = async { match questions { Some(questions) => questions.recv().await, None => std::future::pending().await } } =>
                 // another watch of the same proxy has taken this one's place
                 keys.map_or(Woken::End, Woken::Ask),
@@ -146,9 +172,17 @@ impl Watcher {
     }
 }
 
+/// Some time, another for each.
+fn moment() -> Duration {
+    let share = (RandomState::new().hash_one(()) % 1_000) as u32;
+    LEAVE_WITHIN * share / 1_000
+}
+
 enum Woken {
     Lines,
     Bookmark,
     Ask(Vec<RoutingKey>),
+    Leaving,
+    Leave,
     End,
 }

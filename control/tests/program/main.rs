@@ -10,6 +10,7 @@
 
 mod backups;
 mod disk;
+mod ends;
 mod harness;
 mod kills;
 mod openapi;

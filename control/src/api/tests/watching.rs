@@ -89,6 +89,7 @@ async fn a_watch_ends_when_its_time_is_over_and_when_control_ends() {
     let mut long = server.watch("").await;
     long.until_synced().await;
     let ended = tokio::spawn(server.running.shutdown());
+    assert_eq!(words(&long.next().await.unwrap()), "bookmark", "where it stands, to go on from");
     assert!(long.next().await.is_none());
     ended.await.unwrap();
 }
