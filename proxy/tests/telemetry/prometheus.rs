@@ -200,7 +200,7 @@ fn every_query_of_the_dashboard_finds_something_and_every_rule_can_be_evaluated(
 fn the_documentation_names_the_metrics_that_there_are() {
     let (baseline, sandbox) = (echo("baseline"), echo("sandbox"));
     let control = format!("http://{}", control(vec![route("k", &[sandbox.address], false)]));
-    let flags = ["--control", &control, "--allow-loopback-endpoints=true", "--max-memory", "1GiB"];
+    let flags = ["--control", &control, "--allow-loopback-endpoints=true", "--max-memory", "1024MiB"];
     let proxy = Program::before(baseline.address, &flags);
     let mut client = Conn::connect(proxy.address);
     client.send(&keyed("k"));
