@@ -62,6 +62,8 @@ impl<'a> Fields<'a> {
             2 | 7 | 10 | 16 | 17 if is_forbidden_in_http2(name, value) => {
                 Err(Fault("a field of the connection"))
             }
+            // The one byte that `http` takes for part of a name and RFC 9110 §5.6.2 does not: HTTP/1 has no such name.
+            _ if memchr::memchr(b'"', name).is_some() => Err(Fault("a field's name is no token")),
             _ => Ok(()),
         }
     }
@@ -119,6 +121,7 @@ mod tests {
             get().header("proxy-connection", "close"),
             get().header("upgrade", "websocket"),
             get().header("te", "gzip"),
+            get().header(http::HeaderName::from_lowercase(b"connec\"ion").unwrap(), "close"),
         ] {
             assert!(matches!(checked(bad), Err(ErrorKind::BadRequest(_))));
         }
