@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The rows that must be shown, beside the code or here.
-const ROWS: &str = "F1 F2 F3 F4 F5 F6 F7 F8 F9 F10 F11 F12 F13 F14 F15 F16 F17 F18 F19 F23 F25 F26 F27 \
+const ROWS: &str = "F1 F2 F3 F4 F5 F6 F7 F8 F9 F10 F11 F12 F13 F14 F15 F16 F17 F18 F19 F20 F21 F22 F23 F25 F26 F27 \
     B1 B2 B3 B4 B5 B6 B7 B8 B9 B10 B11 B12 B13 B14 B15 B16 B17 B18 B20 B21";
 
 /// A row counts as shown where a test file names it: `F4`, `f04_…` or `f4_…`.

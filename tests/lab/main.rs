@@ -19,6 +19,7 @@ mod input;
 mod intercept;
 mod load;
 mod network;
+mod replicas;
 mod services;
 mod stage;
 
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
     trials.extend(drain::trials());
     trials.extend(input::trials());
     trials.extend(intercept::trials());
+    trials.extend(replicas::trials());
     trials.extend(services::trials(&fixture));
     if let Err(why) = bellhop_e2e::net::allowed() {
         println!("the lab is skipped: {why}; run `tests/run` as root");

@@ -26,6 +26,7 @@ const START: Duration = Duration::from_secs(15);
 pub struct TestControl {
     host: Host,
     data: PathBuf,
+    more: Vec<String>,
     process: Option<Process>,
 }
 
@@ -46,8 +47,17 @@ impl TestControl {
     /// # Errors
     /// When it does not.
     pub fn start(host: &Host) -> Result<Self> {
+        Self::start_with(host, &[])
+    }
+
+    /// The same with more arguments.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn start_with(host: &Host, arguments: &[&str]) -> Result<Self> {
         let data = host.directory().join(format!("{}-data", host.name));
-        let mut control = Self { host: host.clone(), data, process: None };
+        let more = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut control = Self { host: host.clone(), data, more, process: None };
         control.start_again()?;
         Ok(control)
     }
@@ -59,6 +69,7 @@ impl TestControl {
     pub fn start_again(&mut self) -> Result<()> {
         let mut command = self.host.command(User::Root, paths::program("bellhop-control")?);
         command.args(["--listen", &format!("[::]:{PORT}"), "--insecure", "--data-dir"]).arg(&self.data);
+        command.args(&self.more);
         let mut process = Process::start(&self.host.name, command, self.host.directory())?;
         wait::until("the control plane", START, || {
             process.alive()?;

@@ -1,5 +1,5 @@
 //! The end-to-end harness: a lab of network namespaces ([`Network`], [`Host`]) in which real programs run
-//! ([`Process`]): control planes ([`TestControl`]), intercepting proxies ([`TestProxy`]) and small servers of the
+//! ([`Process`]): control planes ([`TestControl`]), an [etcd](etcd::TestEtcd), intercepting proxies ([`TestProxy`]) and small servers of the
 //! harness itself ([`TestApp`]). Requests are sent from a host by [`client`].
 //!
 //! The programs are the built ones, beside the test's own executable; `tests/run` builds them once. The harness never
@@ -8,6 +8,7 @@
 pub mod app;
 pub mod client;
 pub mod control;
+pub mod etcd;
 pub mod net;
 pub mod paths;
 pub mod process;
