@@ -90,6 +90,47 @@ fn a_backup_taken_while_writes_go_on_is_one_moment_of_the_store_and_can_be_put_b
 }
 
 #[test]
+fn a_backup_by_tls_needs_the_authority_and_an_admins_token_which_the_restored_store_still_honours() {
+    let other = tempfile::tempdir().unwrap();
+    let (data, restored) = (other.path().join("data"), other.path().join("restored"));
+    let (certificates, file) = (other.path().join("certificates"), other.path().join("bellhop.backup"));
+    let start = |data: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bellhop-control"));
+        command.arg("--dev-certs").arg(&certificates).arg("--audit-log=off");
+        Control::run(command, data)
+    };
+    let control = start(&data);
+    let (ca, token) = (certificates.join("ca.pem"), data.join("bootstrap-token"));
+    let wrong = other.path().join("wrong-token");
+    fs::write(&wrong, "bellhop_wrong\n").unwrap();
+    let server = format!("https://{}", control.address);
+    let (ca, token) = (["--ca-file", text(&ca)], ["--token-file", text(&token)]);
+    let backup = |server: &str, more: &[&[&str]]| -> Vec<String> {
+        let args = [&["backup", "--server", server, text(&file)][..], &more.concat()].concat();
+        args.iter().map(|arg| (*arg).to_owned()).collect()
+    };
+    let refusal = |more: &[&[&str]]| {
+        let args = backup(&server, more);
+        let told = refused(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(!file.exists(), "{told}");
+        told
+    };
+    assert!(refusal(&[&token]).contains("certificate"), "nobody vouches for it");
+    assert!(refusal(&[&ca]).contains("401"));
+    assert!(refusal(&[&ca, &["--token-file", text(&wrong)]]).contains("401"));
+    let taken = |server: &str| {
+        let args = backup(server, &[&ca, &token]);
+        done(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    assert!(taken(&server).contains("1 records"), "the token");
+    done(&["restore", "--data-dir", text(&restored), text(&file)]);
+    fs::remove_file(&file).unwrap();
+    let again = start(&restored);
+    assert!(!restored.join("bootstrap-token").exists(), "an admin's token is there");
+    assert!(taken(&format!("https://{}", again.address)).contains("1 records"));
+}
+
+#[test]
 fn a_store_that_holds_something_or_is_in_use_is_not_overwritten_by_chance() {
     let (data, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let file = other.path().join("bellhop.backup");

@@ -243,6 +243,28 @@ async fn status_names_every_replica_and_the_one_that_holds_the_lease() {
 }
 
 #[tokio::test]
+async fn a_replica_behind_a_token_answers_503_with_when_to_come_again_and_the_watch_once_it_has_caught_up() {
+    let Some(mut etcd) = Etcd::start().await else { return };
+    let one = replica(&etcd).await;
+    one.apply(&service("route", "10.1.0.1")).await;
+    let (_, token) = one.watch("").await.until_synced().await;
+    // what another replica, which has seen one commit more, would have given
+    let mut parts: Vec<_> = token.split('.').map(str::to_owned).collect();
+    let revision = parts.len() - 2;
+    parts[revision] = (parts[revision].parse::<u64>().unwrap() + 1).to_string();
+    let ahead = parts.join(".");
+    etcd.kill();
+    let behind = one.get(&format!("/v1/routes?watch=true&since={ahead}")).await;
+    assert_eq!(behind.status, StatusCode::SERVICE_UNAVAILABLE, "{}", behind.body);
+    assert_eq!(behind.headers["retry-after"], "1");
+    assert!(behind.body["detail"].as_str().unwrap().contains("has not yet seen"), "{}", behind.body);
+    etcd.start_again().await;
+    until("writes go on", async || one.put(&sandbox("a", &["route"], "10.0.0.7")).await.status.is_success())
+        .await;
+    one.watch(&format!("&since={ahead}")).await.until_synced().await;
+}
+
+#[tokio::test]
 async fn b18_what_replicas_ask_each_other_is_closed_to_everybody_else() {
     let Some(etcd) = Etcd::start().await else { return };
     let (one, alone) = (replica(&etcd).await, Server::start().await);
