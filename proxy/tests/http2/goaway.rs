@@ -253,10 +253,13 @@ async fn post_until(to: std::net::SocketAddr, done: Arc<AtomicBool>) -> usize {
     served
 }
 
-/// GOAWAY without a fault, seen by the client's own end.
+/// GOAWAY without a fault, seen by the client's own end; or the client had not sent the request yet when the connection
+/// ended.
 fn is_turned_away(error: &(dyn std::error::Error + 'static)) -> bool {
     let turned_away = |error: &h2::Error| error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
-    error.downcast_ref().is_some_and(turned_away) || error.source().is_some_and(is_turned_away)
+    error.downcast_ref().is_some_and(turned_away)
+        || error.downcast_ref().is_some_and(hyper::Error::is_canceled)
+        || error.source().is_some_and(is_turned_away)
 }
 
 /// DESIGN §3.4.
