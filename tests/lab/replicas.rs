@@ -218,7 +218,7 @@ fn takes_over(etcd: &TestEtcd, first: &mut TestControl, second: &mut TestControl
 fn holds(first: &TestControl, second: &TestControl) -> Result<bool> {
     let last = |control: &TestControl| {
         let log = control.log();
-        let line = log.lines().filter(|line| line.contains(HOLDS)).next_back();
+        let line = log.lines().rfind(|line| line.contains(HOLDS));
         line.map(str::to_owned)
     };
     match (last(first), last(second)) {
