@@ -31,7 +31,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "BELLHOP_SERVER", value_name = "URL")]
     pub(crate) server: Option<String>,
     /// Context to use, instead of the current one (see `bellhop config`); a --server that is given takes nothing of the
-    /// current one
+    /// current one, and gets the token of one that is named only if it is that one's server
     #[arg(long, global = true, env = "BELLHOP_CONTEXT", value_name = "NAME")]
     pub(crate) context: Option<String>,
     /// File with the token that tells control who this is

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bellhop_api::access::Secret;
-use bellhop_client::{Credentials, Source};
+use bellhop_client::{BaseUrl, Credentials, Source};
 use serde::{Deserialize, Serialize};
 
 use crate::{args::Global, exit::Failure};
@@ -121,18 +121,18 @@ impl Contexts {
     /// context: its token is not for strangers.
     ///
     /// # Errors
-    /// When a context is named that is not there.
+    /// When a context is named that is not there, or whose token or certificate would go to another server than its own.
     pub(crate) fn choose(&self, global: &Global) -> Result<Chosen, Failure> {
         let context = match (&global.context, &global.server, &self.current_context) {
             (Some(name), _, _) => self.get(name)?.clone(),
             (None, None, Some(name)) => self.get(name)?.clone(),
             (None, _, _) => Context::default(),
         };
-        let given = |server: String| (!server.is_empty()).then_some(server);
-        let server = global.server.clone().or_else(|| given(context.server.clone()));
+        context.stays_home(global)?;
+        let server = global.server.clone().unwrap_or_else(|| context.home().to_owned());
         let namespace = global.namespace.as_ref().map(ToString::to_string).or(context.namespace.clone());
         Ok(Chosen {
-            server: server.unwrap_or_else(|| DEFAULT_SERVER.to_owned()),
+            server,
             namespace: namespace.unwrap_or_else(|| bellhop_api::DEFAULT_NAMESPACE.to_owned()),
             credentials: context.credentials(global)?,
         })
@@ -140,6 +140,46 @@ impl Contexts {
 }
 
 impl Context {
+    /// The server that its token and certificate are for.
+    fn home(&self) -> &str {
+        if self.server.is_empty() { DEFAULT_SERVER } else { &self.server }
+    }
+
+    fn is_at(&self, server: &str) -> bool {
+        match (server.parse::<BaseUrl>(), self.home().parse::<BaseUrl>()) {
+            (Ok(server), Ok(home)) => server == home,
+            _ => server == self.home(),
+        }
+    }
+
+    /// Refuses to show its token or certificate to another server than its own.
+    fn stays_home(&self, global: &Global) -> Result<(), Failure> {
+        let Some(server) = global.server.as_deref().filter(|server| !self.is_at(server)) else {
+            return Ok(());
+        };
+        let token = global.token_file.is_none() && (self.token.is_some() || self.token_file.is_some());
+        let certificate = (global.client_cert_file.is_none() && self.client_cert_file.is_some())
+            || (global.client_key_file.is_none() && self.client_key_file.is_some());
+        if !token && !certificate {
+            return Ok(());
+        }
+        let what = if token { "token" } else { "client certificate" };
+        Err(Failure::Usage(format!(
+            "the context's {what} is for its server {}, and --server (or BELLHOP_SERVER) says {server}; leave out one of \
+             the context and the server, or log in there: bellhop login --server {server}",
+            self.home()
+        )))
+    }
+
+    /// Names another server; what was shown to the one before is not for it.
+    pub(crate) fn move_to(&mut self, server: &BaseUrl) {
+        if !self.is_at(server.as_str()) {
+            (self.token, self.token_file) = (None, None);
+            (self.client_cert_file, self.client_key_file) = (None, None);
+        }
+        self.server = server.to_string();
+    }
+
     fn credentials(self, global: &Global) -> Result<Credentials, Failure> {
         let text = |text: Secret| Source::Text(text);
         let own_token = self.token.map(text).or(self.token_file.map(Source::File));

@@ -135,9 +135,36 @@ fn a_login_is_kept_for_its_owner_alone_and_its_token_goes_to_no_other_server() {
     // the current context's token is for its own server
     let elsewhere = desk.run(&["--server", &server, "whoami"], "").failed(1);
     assert!(elsewhere.contains("401"), "{elsewhere}");
-    let readable =
-        desk.run(&["--server", "http://192.0.2.1:1", "--context", "here", "whoami"], "").failed(64);
+    let foreign = "http://192.0.2.1:1";
+    let refused = desk.run(&["--server", foreign, "--context", "here", "whoami"], "").failed(64);
+    for part in [foreign, &server, "bellhop login"] {
+        assert!(refused.contains(part) && !refused.contains("bh_"), "{part}: {refused}");
+    }
+    let own = format!("{server}/");
+    assert!(desk.run(&["--server", &own, "--context", "here", "whoami"], "").done().contains("bootstrap"));
+    let file = ["--server", foreign, "--context", "here", "--token-file", "data/bootstrap-token", "whoami"];
+    let readable = desk.run(&file, "").failed(64);
     assert!(readable.contains("https://"), "{readable}");
+
+    // a context that moves leaves what it had behind; one that stays keeps it
+    let kept = || fs::read_to_string(desk.path("config.yaml")).unwrap();
+    let (token_file, certificate) =
+        ("data/bootstrap-token", ["--client-cert-file", "c", "--client-key-file", "k"]);
+    let set = |server: &str, more: &[&str]| {
+        let args = [&["--server", server][..], more, &["config", "set-context", "moving"]].concat();
+        desk.run(&args, "").done();
+    };
+    set(&server, &[&["--token-file", token_file][..], &certificate].concat());
+    set(&own, &["-n", "pay"]);
+    assert!(kept().contains(token_file) && kept().contains("clientCertFile"), "{}", kept());
+    set(foreign, &[]);
+    let moved = kept();
+    assert!(moved.contains(foreign) && moved.contains("pay"), "{moved}");
+    assert!(!moved.contains(token_file) && !moved.contains("client"), "{moved}");
+    desk.run(&["--context", "moving", "--server", &server, "login"], &token).done();
+    assert!(!kept().contains(foreign) && desk.run(&["whoami"], "").done().contains("bootstrap"));
+    desk.run(&["config", "delete-context", "moving"], "").done();
+    desk.run(&["config", "use-context", "here"], "").done();
 
     // a developer's token, made, used in a context of its own, and revoked
     let made =

@@ -22,14 +22,17 @@ use crate::{
 /// Logs in: tries the token at the control plane, and keeps both as the current context.
 pub(crate) async fn login(global: &Global) -> Result<(), Failure> {
     let mut all = Contexts::read()?;
+    // one that is there may be given another server
+    if let (Some(name), Some(server)) = (&global.context, &global.server)
+        && let Some(context) = all.contexts.get_mut(name)
+    {
+        context.move_to(&url_of(server)?);
+    }
     // a context that is not there yet is what a login makes
     let fresh = global.context.as_ref().is_some_and(|name| !all.contexts.contains_key(name));
     let chosen =
         if fresh { all.choose(&Global { context: None, ..global.clone() })? } else { all.choose(global)? };
-    let url: BaseUrl = chosen
-        .server
-        .parse()
-        .map_err(|why| Failure::Usage(format!("--server {:?}: {why}", chosen.server)))?;
+    let url = url_of(&chosen.server)?;
     let name = global.context.clone().unwrap_or_else(|| host(&url));
     let token = match (&global.token_file, &chosen.credentials.certificate) {
         (Some(file), _) => Some(read(file)?),
@@ -39,7 +42,8 @@ pub(crate) async fn login(global: &Global) -> Result<(), Failure> {
     let token = token.map(|text| Secret::new(text.trim()));
     let credentials = Credentials { token: token.clone().map(Source::Text), ..chosen.credentials };
     let me: WhoAmI = Client::new(&chosen.server, credentials)?.get("/v1/whoami").await?;
-    let held = all.contexts.get(&name).cloned().unwrap_or_default();
+    let mut held = all.contexts.get(&name).cloned().unwrap_or_default();
+    held.move_to(&url);
     let ca = global.ca_file.as_ref().map(read).transpose()?;
     let context = Context {
         server: url.to_string(),
@@ -58,6 +62,10 @@ pub(crate) async fn login(global: &Global) -> Result<(), Failure> {
         output::line(&format!("{}; context {name} in {}", describe(&me), file.display()));
     }
     Ok(())
+}
+
+fn url_of(server: &str) -> Result<BaseUrl, Failure> {
+    server.parse().map_err(|why| Failure::Usage(format!("--server {server:?}: {why}")))
 }
 
 fn host(url: &BaseUrl) -> String {
@@ -179,9 +187,7 @@ fn row(name: &str, context: &Context, all: &Contexts) -> Vec<String> {
 fn set(all: &mut Contexts, name: &str, global: &Global) -> Result<(), Failure> {
     let context = all.contexts.entry(name.to_owned()).or_default();
     if let Some(server) = &global.server {
-        let url: BaseUrl =
-            server.parse().map_err(|why| Failure::Usage(format!("--server {server:?}: {why}")))?;
-        context.server = url.to_string();
+        context.move_to(&url_of(server)?);
     }
     if context.server.is_empty() {
         return Err(Failure::Usage("a context needs a --server".to_owned()));
