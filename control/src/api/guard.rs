@@ -16,7 +16,7 @@ use bellhop_api::{Problem, ProblemType, problem::PROBLEM_JSON};
 use http::{Method, StatusCode, header, request::Parts};
 use jiff::Timestamp;
 
-use super::{Api, Failure};
+use super::{Api, Failure, query::is_dry_run};
 use crate::{
     access::{
         Caller, Need, Peer,
@@ -104,7 +104,7 @@ impl Attempt {
             from: head.extensions.get::<Peer>().map(|peer| peer.address),
             method: head.method.to_string(),
             path: path.chars().take(MOST_CHARS).collect(),
-            dry_run: head.uri.query().is_some_and(|query| query.contains("dryRun")),
+            dry_run: is_dry_run(&head.uri),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequestParts, Query};
 use bellhop_api::{Problem, ProblemType};
-use http::request::Parts;
+use http::{Uri, request::Parts};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use super::Failure;
@@ -31,6 +31,11 @@ pub(super) struct WriteQuery {
     pub(super) dry_run: bool,
 }
 
+/// Whether a write is asked for without being written, as those who answer it read that. One that they refuse is none.
+pub(super) fn is_dry_run(uri: &Uri) -> bool {
+    Query::<WriteQuery>::try_from_uri(uri).is_ok_and(|Query(query)| query.dry_run)
+}
+
 /// Of a list.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -52,5 +57,29 @@ pub(super) fn flag<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error>
         "true" | "1" | "All" => Ok(true),
         "false" | "0" | "" => Ok(false),
         other => Err(serde::de::Error::custom(format_args!("{other:?} is not true or false"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_answered_as_a_dry_run_is_one() {
+        for (query, is) in [
+            ("dryRun=true", true),
+            ("dryRun=1", true),
+            ("dryRun=All", true),
+            ("dry%52un=tru%65", true),
+            ("dryRun=false", false),
+            ("dryRun=0", false),
+            ("dryRun=", false),
+            ("dryRun=perhaps", false),
+            ("notdryRun=true", false),
+            ("", false),
+        ] {
+            let uri = format!("/v1/namespaces/shop/sandboxes/a?{query}").parse().unwrap();
+            assert_eq!(is_dry_run(&uri), is, "{query}");
+        }
     }
 }
