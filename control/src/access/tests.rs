@@ -153,6 +153,8 @@ fn each_role_may_what_its_name_says_and_what_nobody_thought_of_needs_an_admin() 
         (&get, Some("/v1/something/new"), "/v1/something/new", [false, false, true]),
         (&post, Some("/v1/something/new"), "/v1/something/new", [false, false, true]),
         (&get, Some("/livez"), "/livez", [true, true, true]),
+        (&get, Some("/metrics"), "/metrics", [false, true, true]),
+        (&post, Some("/metrics"), "/metrics", [false, false, true]),
     ] {
         let found = [&proxy, &developer, &admin].map(|who| may(who, method, matched, path));
         assert_eq!(found, allowed, "{method} {path}");
