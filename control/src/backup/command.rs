@@ -75,9 +75,7 @@ impl BackupFlags {
             return self.copy(io::stdout().lock());
         }
         let new = aside(&self.file);
-        let mut options = File::options();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&new);
-        let mut file = file.with_context(|| format!("cannot write {}", new.display()))?;
+        let mut file = create(&new).with_context(|| format!("cannot write {}", new.display()))?;
         let taken = self.copy(&mut file).and_then(|()| {
             file.sync_all()?;
             let backup = read(BufReader::new(File::open(&new)?)).context("what came is no whole backup")?;
@@ -155,8 +153,39 @@ fn say(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes a file for its owner alone in the place of one that was left behind; whatever else got there first, such as
+/// somebody's link to another file, is not written into.
+fn create(new: &Path) -> io::Result<File> {
+    fs::remove_file(new).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })?;
+    File::options().write(true).create_new(true).mode(0o600).open(new)
+}
+
 fn aside(file: &Path) -> PathBuf {
     let mut new = file.as_os_str().to_owned();
     new.push(".new");
     new.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_link_in_the_place_of_a_new_backup_is_not_followed_and_a_leftover_keeps_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let (victim, new) = (directory.path().join("victim"), directory.path().join("backup.new"));
+        fs::write(&victim, "precious").unwrap();
+        symlink(&victim, &new).unwrap();
+        create(&new).unwrap().write_all(b"ours").unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o644)).unwrap();
+        create(&new).unwrap();
+        let left = fs::symlink_metadata(&new).unwrap();
+        assert_eq!((left.is_file(), left.len(), left.permissions().mode() & 0o777), (true, 0, 0o600));
+    }
 }
