@@ -87,16 +87,23 @@ pub(crate) async fn bootstrap(
             tracing::warn!(file = %path.display(), "no admin's token is stored: made one for 24 h; make others with `bellhop token create`");
             Ok(())
         }
-        Err(error) => {
-            fs::remove_file(&path).map_err(failed)?;
-            match error {
-                StoreError::Changed(_) => {
-                    tracing::info!("another replica has made the first token");
-                    Ok(())
-                }
-                error => Err(error.into()),
-            }
+        Err(StoreError::Changed(_)) => {
+            withdraw(&path, &token).map_err(failed)?;
+            tracing::info!("another replica has made the first token");
+            Ok(())
         }
+        // it may be stored nevertheless, and then the file is the only way in
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes the file of a token that is not stored; what another replica has put there meanwhile stays.
+fn withdraw(path: &Path, token: &Secret) -> io::Result<()> {
+    match fs::read_to_string(path) {
+        Ok(text) if text.trim_end() == token.reveal() => fs::remove_file(path),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -115,4 +122,37 @@ fn write(path: &Path, token: &Secret) -> io::Result<()> {
     file.write_all(b"\n")?;
     file.sync_all()?;
     fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::{access::token::TokenHash, store::fake::Fake};
+
+    #[tokio::test]
+    async fn a_first_token_that_may_be_stored_keeps_its_file() {
+        let (store, directory) = (Fake::default(), tempfile::tempdir().unwrap());
+        store.mute.store(true, Ordering::Relaxed);
+        let made = bootstrap(&store, &Tokens::default(), directory.path(), Timestamp::now()).await;
+        assert!(matches!(made, Err(BootstrapError::Store(_))), "{made:?}");
+        let tokens = Tokens::default();
+        tokens.take_listing(&store.list().await.unwrap());
+        let kept = fs::read_to_string(directory.path().join(FILE)).unwrap();
+        assert!(tokens.find(&TokenHash::of(kept.trim_end())).is_some(), "it opens the door");
+    }
+
+    #[test]
+    fn the_file_of_another_replica_s_token_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE);
+        let (ours, theirs) = (fresh_token().unwrap(), fresh_token().unwrap());
+        write(&path, &theirs).unwrap();
+        withdraw(&path, &ours).unwrap();
+        assert!(path.exists());
+        withdraw(&path, &theirs).unwrap();
+        assert!(!path.exists());
+        withdraw(&path, &theirs).unwrap();
+    }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Fake {
     epoch: Mutex<String>,
     /// As if the disk were full.
     pub(crate) full: AtomicBool,
+    /// As if the connection broke once a write was done, before that was told.
+    pub(crate) mute: AtomicBool,
 }
 
 impl Fake {
@@ -86,7 +88,11 @@ impl Store for Fake {
     }
 
     fn commit(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<Revision, StoreError>> {
-        let outcome = self.write(writes);
+        let mut outcome = self.write(writes);
+        if self.mute.load(Ordering::Relaxed) {
+            outcome =
+                outcome.and(Err(StoreError::failed(std::io::Error::from(std::io::ErrorKind::TimedOut))));
+        }
         async move { outcome }.boxed()
     }
 
