@@ -306,10 +306,9 @@ mod tests {
         {
             assert!(faults.contains(part), "{part}: {faults}");
         }
-        assert!(
-            etcd(&["--store=etcd://a:1", "--advertise=http://b"])
-                .unwrap_err()
-                .contains("--advertise http://b")
-        );
+        for (url, part) in [("http://b", "must be http://HOST:PORT"), ("https://b:1", "do not speak TLS")] {
+            let fault = etcd(&["--store=etcd://a:1", &format!("--advertise={url}")]).unwrap_err();
+            assert!(fault.contains(&format!("--advertise {url}: ")) && fault.contains(part), "{fault}");
+        }
     }
 }

@@ -26,7 +26,8 @@ pub struct EtcdConfig {
 /// What goes with `--store etcd://…` alone.
 #[derive(Debug, Clone, Args)]
 pub(super) struct EtcdFlags {
-    /// Where the other replicas reach this one. Default: http:// and --listen, which must then be no unspecified address
+    /// Where the other replicas reach this one, as http://HOST:PORT; they do not speak TLS with one another yet. Default:
+    /// http:// and --listen, which must then be no unspecified address
     #[arg(long, value_name = "URL", env = "BELLHOP_ADVERTISE")]
     advertise: Option<String>,
 
@@ -102,8 +103,11 @@ impl EtcdFlags {
             pair("--etcd-user", self.etcd_user, "--etcd-password-file", self.etcd_password_file, faults);
         match &self.advertise {
             Some(url) if !is_authority(url) => {
-                faults.push(format!("--advertise {url}: must be http://HOST:PORT or https://HOST:PORT"));
+                faults.push(format!("--advertise {url}: must be http://HOST:PORT"));
             }
+            Some(url) if url.starts_with("https:") => faults.push(format!(
+                "--advertise {url}: replicas do not speak TLS with one another yet; say http://HOST:PORT"
+            )),
             None if listen.ip().is_unspecified() => faults.push(format!(
                 "--listen {listen}: no other replica can reach that address; say --advertise http://HOST:PORT"
             )),
