@@ -58,6 +58,8 @@ pub(crate) struct Control {
     started: Instant,
     /// Until then nobody asks a store that did not answer what is newest.
     blind_until: std::sync::Mutex<Option<Instant>>,
+    /// When somebody's word last made a new epoch begin.
+    epoch_forced: std::sync::Mutex<Option<Instant>>,
 }
 
 /// A replica that is behind catches up within this, or says so.
@@ -65,6 +67,8 @@ const CATCHES_UP_WITHIN: Duration = Duration::from_secs(2);
 /// A reader waits no longer for the store to say what is newest; and such a store is left alone for so long.
 const LOOKS_WITHIN: Duration = Duration::from_secs(3);
 const BLIND_FOR: Duration = Duration::from_secs(5);
+/// A caller's word that the store was put back makes a new epoch begin, and all lists be sent, no more often than this.
+const EPOCHS_APART: Duration = Duration::from_secs(60);
 /// How often it is looked whether all others are there.
 const LOOKS_AROUND: Duration = Duration::from_secs(2);
 
@@ -103,6 +107,7 @@ impl Control {
             write_fault: std::sync::Mutex::default(),
             started: Instant::now(),
             blind_until: std::sync::Mutex::default(),
+            epoch_forced: std::sync::Mutex::default(),
         };
         control.tokens.take_listing(&listing);
         let edits = listing.records.iter().filter_map(Edit::from_record).collect();
@@ -195,30 +200,40 @@ impl Control {
         *blind() = (!seen).then(|| Instant::now() + BLIND_FOR);
     }
 
-    /// Somebody has seen this revision, and here it is not known yet: waits for it.
+    /// Somebody has seen this revision, and here it is not known yet: waits for it. Says whether it came; it cannot, where
+    /// the store has none such.
     ///
     /// # Errors
     /// When it does not come in time.
-    pub(crate) async fn catch_up(&self, revision: Revision) -> Result<(), StoreError> {
+    pub(crate) async fn catch_up(&self, revision: Revision) -> Result<bool, StoreError> {
         if self.doubt_epoch(revision).await {
-            return Ok(());
+            return Ok(false);
         }
-        self.shows(revision, CATCHES_UP_WITHIN).await
+        self.shows(revision, CATCHES_UP_WITHIN).await.map(|()| true)
     }
 
     /// Somebody has seen this revision. Where there is none such in the store, it was put back to what it was before:
-    /// then a new epoch begins, and everybody gets a list. Says whether one has begun.
+    /// then a new epoch begins, and everybody gets a list; unless one has just begun so, since a caller may say anything.
+    /// Says whether the store has none such.
     pub(crate) async fn doubt_epoch(&self, revision: Revision) -> bool {
-        match self.store.newest().await {
-            Ok(newest) if newest < revision => match self.begin_epoch(newest).await {
-                Ok(()) => true,
-                Err(error) => {
-                    tracing::error!(%error, "the store was put back, and a new epoch cannot be stored");
-                    false
-                }
-            },
-            _ => false,
+        let Ok(newest) = self.store.newest().await else { return false };
+        if revision <= newest {
+            return false;
         }
+        let Some(before) = self.forces_epoch() else { return true };
+        let begun = self.begin_epoch(newest).await;
+        if let Err(error) = &begun {
+            *self.epoch_forced.lock().unwrap_or_else(PoisonError::into_inner) = before;
+            tracing::error!(%error, "the store was put back, and a new epoch cannot be stored");
+        }
+        begun.is_ok()
+    }
+
+    /// Takes the one leave there is for a while to force an epoch; gives when it was taken before.
+    fn forces_epoch(&self) -> Option<Option<Instant>> {
+        let mut forced = self.epoch_forced.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = forced.is_none_or(|forced| forced.elapsed() >= EPOCHS_APART);
+        free.then(|| forced.replace(Instant::now()))
     }
 
     async fn begin_epoch(&self, revision: Revision) -> Result<(), StoreError> {

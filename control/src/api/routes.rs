@@ -43,7 +43,7 @@ pub(super) struct RoutesQuery {
 pub(super) async fn routes(
     State(api): Shared,
     Extension(caller): Extension<Caller>,
-    Strict(query): Strict<RoutesQuery>,
+    Strict(mut query): Strict<RoutesQuery>,
 ) -> Result<Response, Failure> {
     if let Some(id) = &query.proxy {
         proxies::check_id(id)?;
@@ -67,7 +67,9 @@ pub(super) async fn routes(
             let detail = format!("this replica has not yet seen what the token names: {error}");
             Problem::new(ProblemType::Unavailable, detail)
         };
-        control.catch_up(seen).await.map_err(behind)?;
+        if !control.catch_up(seen).await.map_err(behind)? {
+            query.since = None;
+        }
     }
     let asks = match &query.proxy {
         Some(id) => Some(asks(&api, id)?),

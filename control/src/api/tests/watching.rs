@@ -82,6 +82,34 @@ async fn a_restart_keeps_the_epoch_and_a_watcher_s_revisions_never_go_back() {
 }
 
 #[tokio::test]
+async fn who_claims_revisions_that_never_were_gets_a_list_and_forces_no_second_epoch() {
+    let server = Server::start().await;
+    server.apply(&service("route", "10.1.0.1")).await;
+    let position = async || server.get("/v1/routes").await.body["position"].clone();
+    let claim = async || {
+        let mut claimed = position().await;
+        claimed["revision"] = 1_000_000_000.into();
+        let report = json!({"version": "1", "tableDigest": "0", "keys": 0, "position": claimed});
+        assert_eq!(
+            server.write(Method::POST, "/v1/proxies/p1", &report).await.status,
+            StatusCode::NO_CONTENT
+        );
+        position().await
+    };
+    let first = position().await;
+    let second = claim().await;
+    assert_ne!(first["epoch"], second["epoch"], "the store may have been put back");
+    assert_eq!(claim().await, second);
+    let (revision, token) = (second["revision"].as_u64().unwrap(), second["token"].as_str().unwrap());
+    let later = token.replace(&format!(".{revision}."), ".1000000000.");
+    assert_ne!(token, later);
+    assert_eq!(server.watch(&format!("&since={token}")).await.until_synced().await.0, [] as [&str; 0]);
+    let listed = server.watch(&format!("&since={later}")).await.until_synced().await.0;
+    assert_eq!(listed, ["reset"], "no key leans on the service");
+    assert_eq!(position().await, second);
+}
+
+#[tokio::test]
 async fn a_watch_ends_when_its_time_is_over_and_when_control_ends() {
     let server = Server::start().await;
     let mut short = server.watch("&timeout_seconds=0").await;
