@@ -430,6 +430,40 @@ async fn a_reset_of_the_stream_resets_an_http1_websocket_and_the_other_way_round
     .await;
 }
 
+/// An endpoint that has said all, and wants to hear no more (RFC 9113 §8.1), ends the tunnel for a client that talks on.
+#[tokio::test]
+async fn a_stream_that_ended_and_was_then_reset_ends_an_http1_websocket_whose_client_writes_on() {
+    let (may_reset, reset) = tokio::sync::watch::channel(false);
+    let sandbox = http2(true, move |(_request, mut respond): Call| {
+        let mut reset = reset.clone();
+        async move {
+            let mut to = respond.send_response(Response::new(()), false).unwrap();
+            to.send_data(Bytes::from_static(b"all"), true).unwrap();
+            reset.wait_for(|now| *now).await.unwrap();
+            to.send_reset(Reason::NO_ERROR);
+        }
+    })
+    .await;
+    let (proxy, _client) = routed(baseline().await, route(&[sandbox], HTTP2)).await;
+    let mut socket = TcpStream::connect(address(&proxy)).await.unwrap();
+    socket.write_all(upgrade().as_bytes()).await.unwrap();
+    assert!(head(&mut socket).await.starts_with("HTTP/1.1 101 "));
+    let mut seen = Vec::new();
+    within(socket.read_to_end(&mut seen)).await.unwrap();
+    assert_eq!(seen, b"all");
+    assert_eq!(metric(&proxy, "bellhop_proxy_tunnels_open", &[]).await, 1.0, "the client may talk on");
+    may_reset.send(true).unwrap();
+    within(async {
+        // Until the proxy closes the connection, which the next write runs into.
+        while socket.write_all(b"more").await.is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    counts(&proxy, TUNNELS, &[("kind", "upgrade")], 1.0).await;
+    assert_eq!(metric(&proxy, "bellhop_proxy_tunnels_open", &[]).await, 0.0);
+}
+
 async fn backend_that_resets_after_a_word() -> SocketAddr {
     http2(true, |(request, mut respond): Call| async move {
         let mut to = respond.send_response(Response::new(()), false).unwrap();

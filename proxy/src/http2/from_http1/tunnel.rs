@@ -94,8 +94,8 @@ async fn up(
         let length = data.len();
         if length > 0 {
             if !send_all(to, data, false).await {
-                // Why is heard where the answer is.
-                return std::future::pending().await;
+                // Why is heard where the answer is, unless that has ended already: then this is the tunnel's end.
+                return Ok(());
             }
             carrying.up(length);
         }
