@@ -155,11 +155,13 @@ mod tests {
 
     #[test]
     fn memory_that_is_touched_counts() {
+        // Other tests of this process give memory back meanwhile, but nothing like half of this.
+        const BLOCK: u64 = 256 << 20;
         let before = held().unwrap();
-        let block = vec![1_u8; 64 << 20];
+        let block = vec![1_u8; usize::try_from(BLOCK).unwrap()];
         std::hint::black_box(&block);
         let with = held().unwrap();
-        assert!(with >= before + (60 << 20), "{before} {with}");
+        assert!(with >= before + BLOCK / 2, "{before} {with}");
     }
 
     #[test]
