@@ -189,7 +189,8 @@ impl Acceptor {
         let Some(Bound { door, socket }) = self.listeners.get(listener) else { return };
         let mut failed = None;
         for _ in 0..TURN {
-            if self.shared.places.full() {
+            // A successor may have come to serve while this thread woke.
+            if self.shared.places.full() || self.shared.succession.is_over() {
                 return;
             }
             match acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {

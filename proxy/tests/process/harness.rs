@@ -73,6 +73,20 @@ impl Proxy {
         }
     }
 
+    /// Reads the log up to the line with this message.
+    pub(crate) fn tells(&mut self, message: &str) {
+        let mut told = String::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "it ended: {told}");
+            let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if parsed["message"] == message {
+                return;
+            }
+            told.push_str(&line);
+        }
+    }
+
     pub(crate) fn rest_of_log(&mut self) -> String {
         let mut log = String::new();
         self.log.read_to_string(&mut log).unwrap();

@@ -107,7 +107,7 @@ fn f27_open_tunnels_end_with_the_proxy_that_has_them_and_new_ones_go_to_the_succ
     let mut served = server.accept().unwrap().0;
     pass(&mut client, &mut served, b"\x01before");
     let second = place.proxy(&[]);
-    until("the first drains", || (second_handed(&place) == Some(1)).then_some(()));
+    first.tells("a successor serves the listeners");
     pass(&mut client, &mut served, b"after");
     let mut late = std::net::TcpStream::connect(place.listen).unwrap();
     let mut late_served = server.accept().unwrap().0;
@@ -117,15 +117,6 @@ fn f27_open_tunnels_end_with_the_proxy_that_has_them_and_new_ones_go_to_the_succ
     assert_eq!(first.ends().code(), Some(0), "{}", first.rest_of_log());
     pass(&mut late_served, &mut late, b"still here");
     drop(second);
-}
-
-/// The admin socket belongs to the successor once that one counts its own first connection or none.
-fn second_handed(place: &Place) -> Option<u64> {
-    // The successor has never handed anything over, and is the only one that is ready.
-    place.ask("GET /readyz").starts_with("HTTP/1.1 200").then_some(())?;
-    place
-        .metric("bellhop_proxy_connection_events_total{event=\"accepted\"}")
-        .map(|accepted| u64::from(accepted == 0))
 }
 
 /// F27: a successor that is not ready accepts nothing, and its end changes nothing.
