@@ -88,6 +88,7 @@ impl From<'_> {
         let left = Arc::clone(&self.file_is_left);
         match self.inherited.unix(path) {
             Some(socket) => {
+                is_for_its_owner_alone(path).map_err(|source| cannot_open(path, source))?;
                 let file = self.follows.then(|| SocketFile { path: path.to_owned(), left });
                 Ok(Bound::Unix(socket, file))
             }
@@ -157,11 +158,23 @@ fn unix(path: &Path, left: Arc<AtomicBool>) -> Result<Bound, AdminBindError> {
         socket.set_nonblocking(true)?;
         Ok(Bound::Unix(socket.into(), Some(file)))
     };
-    open().map_err(|source| AdminBindError {
-        flag: "admin",
-        address: format!("unix:{}", path.display()),
-        source,
-    })
+    open().map_err(|source| cannot_open(path, source))
+}
+
+fn cannot_open(path: &Path, source: io::Error) -> AdminBindError {
+    AdminBindError { flag: "admin", address: format!("unix:{}", path.display()), source }
+}
+
+/// Whoever may connect may drain this proxy. Who made an inherited socket chose its mode, and may have chosen none.
+fn is_for_its_owner_alone(path: &Path) -> io::Result<()> {
+    let mode = fs::symlink_metadata(path)?.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "the socket that was handed over has mode {mode:04o}, and others than its owner may drain the proxy there; \
+         systemd needs SocketMode=0600"
+    )))
 }
 
 /// A socket on which nobody listens was left by a run that was killed. Anything else is not ours to remove.

@@ -108,7 +108,7 @@ fn run(config: Config) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
         Err(error) => {
-            tracing::error!(error = &error as &dyn Error, "cannot start");
+            tracing::error!(error = with_causes(&error), "cannot start");
             return ExitCode::FAILURE;
         }
     };
@@ -123,6 +123,12 @@ fn run(config: Config) -> ExitCode {
         tracing::warn!("ended by a second signal");
         ExitCode::FAILURE
     }
+}
+
+/// An error and what caused it, on one line: the JSON log leaves out an error's sources.
+fn with_causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 }
 
 /// Signals, heard from before the first connection on: later no descriptor may be left for them.

@@ -1,8 +1,12 @@
 //! A proxy whose listeners were opened by whoever started it (`LISTEN_FDS`, sd_listen_fds(3)): row F27.
 
 use std::{
+    fs::{Permissions, set_permissions},
     net::{SocketAddr, TcpListener},
-    os::fd::OwnedFd,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt as _, net::UnixListener},
+    },
     process::{Command, Stdio},
 };
 
@@ -98,6 +102,31 @@ fn what_is_no_listening_socket_is_refused() {
         })
         .contains("no listening")
     );
+}
+
+/// Whoever may connect there may drain the proxy; systemd's own default is that everybody may.
+#[test]
+fn an_admin_socket_that_is_open_to_others_than_its_owner_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("admin");
+    let admin = UnixListener::bind(&path).unwrap();
+    let (listen, address) = listener();
+    let arguments = format!("--listen {address} --upstream 127.0.0.1:1 --admin unix:{}", path.display());
+    let with = |mode| {
+        set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let mut command = with_sockets([&listen, &listen], "listen:admin", &arguments);
+        command.stdout(Stdio::from(OwnedFd::from(admin.try_clone().unwrap()))).env_remove("BELLHOP_ADMIN");
+        command
+    };
+    for (mode, told) in [(0o666, "0666"), (0o660, "0660"), (0o604, "0604"), (0o601, "0601")] {
+        let said = refused(with(mode));
+        assert!(said.contains(told) && said.contains("SocketMode=0600"), "{said}");
+    }
+    let mut proxy = Proxy::from_command(&mut with(0o600));
+    assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.ends().code(), Some(0), "{}", proxy.rest_of_log());
+    assert!(path.exists(), "the file is of whoever made the socket");
 }
 
 /// The variables stay in the environment of whatever a service starts; they are not meant for that.
