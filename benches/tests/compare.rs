@@ -6,14 +6,14 @@ use std::{path::Path, process::Command};
 
 use serde_json::Value;
 
-/// What this test was built with: building our programs for it costs nothing then.
-const PROFILE: &str = if cfg!(debug_assertions) { "dev" } else { "release" };
 /// What every machine that runs the tests has; others join if they are there.
 const SURE: [&str; 3] = ["direct", "hyper-relay", "bellhop"];
 
 fn run(arguments: &[&str], json: &Path, html: &Path) -> (bool, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bellhop-bench"));
-    command.args(arguments).args(["--profile", PROFILE]);
+    let program = Path::new(env!("CARGO_BIN_EXE_bellhop-bench"));
+    let mut command = Command::new(program);
+    // those that were built for the tests, with the features that they have there
+    command.args(arguments).arg("--programs").arg(program.parent().expect("a directory"));
     command.arg("--json").arg(json).arg("--html").arg(html);
     let output = command.output().expect("bellhop-bench starts");
     let text = [output.stdout, output.stderr].concat();
