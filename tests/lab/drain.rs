@@ -186,6 +186,8 @@ fn only_own_user() -> Result<()> {
     ensure!(output.status.code() == Some(1) && said.contains("403"), "{said}");
     proxy.alive()?;
     ensure!(proxy.metric("bellhop_proxy_handovers_total")? == 1.0, "it is not counted");
+    // A successor takes no admin socket that others may connect to.
+    std::fs::set_permissions(&admin, std::fs::Permissions::from_mode(0o600))?;
     let root = Process::start("successor", successor(User::Root)?, host.directory())?;
     let status = proxy.ended_within(15 * SECOND)?;
     ensure!(status.success(), "{status}");
