@@ -2,7 +2,7 @@
 //!
 //! A caller is known by a bearer token, by a client certificate, or by what a reviewer says of a foreign token. Where
 //! nobody is asked (loopback, `--insecure`) it is `anonymous` and may do everything; a token that is shown must be good
-//! even there. What a path needs is said in one table, [`need`]; what is not in it needs an admin.
+//! even there. What a path needs is said in one table, `need`; what is not in it needs an admin.
 
 use std::{
     net::{IpAddr, SocketAddr},

@@ -3,7 +3,7 @@
 //! The first line says what it is, then comes one record a line, by name, and the last line holds count and checksum of
 //! all before it: what was cut off or changed is found out before anything of it is written anywhere. It holds what the
 //! store holds, whichever store that is, so that it can be put back into another kind. Taking and putting back are left
-//! to [`command`].
+//! to `command`.
 
 pub(crate) mod command;
 mod fetch;

@@ -1,7 +1,7 @@
 //! Listening sockets that change hands, so that a proxy can be replaced in place and no connection is refused meanwhile.
 //!
 //! They come in by two ways: from whoever started this process (`LISTEN_FDS`, [`activation`]), or from the proxy that
-//! runs already (`--take-over`, [`take`]), which hands them out over its admin Unix socket ([`give`]). Each has the name
+//! runs already (`--take-over`, [`take`]), which hands them out over its admin Unix socket (`give`). Each has the name
 //! of the listener that it is for. Listeners find theirs in [`Inherited`], and open what is not there themselves.
 //!
 //! A proxy that takes over accepts nothing before it is ready, and tells the one before to drain only then: one that

@@ -12,8 +12,8 @@ use super::faults::Faults;
 #[group(skip)]
 #[command(next_help_heading = "Routes")]
 pub(super) struct Flags {
-    /// Base URL of the control plane that routes are watched from, for example https://control.example.org:7070 or
-    /// http://127.0.0.1:7070
+    /// Base URL of the control plane that routes are watched from, for example `https://control.example.org:7070` or
+    /// `http://127.0.0.1:7070`
     #[arg(long, env = "BELLHOP_CONTROL", hide_env_values = true, value_name = "URL")]
     control: Option<String>,
     /// File with the token that tells control who this proxy is; read again when it changes. Sent over https, or to
