@@ -17,6 +17,7 @@ const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
+const PADDED: u8 = 8;
 
 /// The nine bytes that begin every frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(crate) struct FrameHeader {
     pub(crate) flags: u8,
     /// Stream, 0 for the connection.
     pub(crate) stream: u32,
+    /// How much of the length is padding, and the byte that says so; of DATA alone.
+    pub(crate) padding: usize,
 }
 
 impl FrameHeader {
@@ -39,12 +42,23 @@ impl FrameHeader {
             kind,
             flags,
             stream: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]),
+            padding: 0,
         }
+    }
+
+    /// Whether the first byte behind it says how much padding there is.
+    fn has_padding(self) -> bool {
+        self.kind == DATA && self.flags & PADDED != 0 && self.length > 0
+    }
+
+    /// What it carries but for padding.
+    fn payload(self) -> usize {
+        self.length.saturating_sub(self.padding)
     }
 
     /// Whether it carries part of a message: HEADERS, or DATA that is not idle chatter.
     fn is_content(self) -> bool {
-        self.kind == HEADERS || (self.kind == DATA && (self.length > 0 || self.flags & END_STREAM != 0))
+        self.kind == HEADERS || (self.kind == DATA && (self.payload() > 0 || self.flags & END_STREAM != 0))
     }
 
     /// Whether it is a GOAWAY.
@@ -60,6 +74,8 @@ pub(crate) struct FrameScanner {
     skip: usize,
     partial: [u8; HEADER_LENGTH],
     have: usize,
+    /// A header whose padding is told by the byte that is to come.
+    padded: Option<FrameHeader>,
     /// The last frame's type and flags.
     last: (u8, u8),
     /// How many heads have begun.
@@ -71,7 +87,15 @@ pub(crate) struct FrameScanner {
 impl FrameScanner {
     /// A scanner that begins after `skip` bytes.
     pub(crate) fn after(skip: usize) -> Self {
-        Self { skip, partial: [0; HEADER_LENGTH], have: 0, last: (DATA, 0), heads: 0, begun: (false, false) }
+        Self {
+            skip,
+            partial: [0; HEADER_LENGTH],
+            have: 0,
+            padded: None,
+            last: (DATA, 0),
+            heads: 0,
+            begun: (false, false),
+        }
     }
 
     /// The number of the head that what was seen ends within: in its HEADERS or CONTINUATION, or before the one that
@@ -88,7 +112,7 @@ impl FrameScanner {
         second || (first && self.skip == 0)
     }
 
-    /// Reports each header that `bytes` complete.
+    /// Reports each header that `bytes` complete, with the byte behind it where that tells of padding.
     pub(crate) fn scan(&mut self, mut bytes: &[u8], mut seen: impl FnMut(FrameHeader)) {
         loop {
             let Some(rest) = bytes.get(self.skip..) else {
@@ -97,27 +121,48 @@ impl FrameScanner {
             };
             self.skip = 0;
             bytes = rest;
-            let header =
-                if let (0, Some((whole, rest))) = (self.have, bytes.split_first_chunk::<HEADER_LENGTH>()) {
-                    bytes = rest;
-                    *whole
-                } else {
-                    for slot in self.partial.iter_mut().skip(self.have) {
-                        let Some((&first, rest)) = bytes.split_first() else { return };
-                        *slot = first;
-                        self.have += 1;
-                        bytes = rest;
-                    }
-                    self.have = 0;
-                    self.partial
-                };
-            let header = FrameHeader::parse(header);
-            self.skip = header.length;
+            let Some(header) = self.take(&mut bytes) else { return };
             self.last = (header.kind, header.flags);
             self.begun = (true, self.begun.0);
             self.heads = self.heads.wrapping_add(u32::from(header.kind == HEADERS));
             seen(header);
         }
+    }
+
+    /// Takes the next header off the front; none where it is not all there.
+    #[inline]
+    fn take(&mut self, bytes: &mut &[u8]) -> Option<FrameHeader> {
+        let header = match self.padded.take() {
+            Some(header) => header,
+            None => FrameHeader::parse(self.take_header(bytes)?),
+        };
+        if header.has_padding() {
+            let Some((&padding, rest)) = bytes.split_first() else {
+                self.padded = Some(header);
+                return None;
+            };
+            *bytes = rest;
+            self.skip = header.length - 1;
+            return Some(FrameHeader { padding: usize::from(padding) + 1, ..header });
+        }
+        self.skip = header.length;
+        Some(header)
+    }
+
+    #[inline]
+    fn take_header(&mut self, bytes: &mut &[u8]) -> Option<[u8; HEADER_LENGTH]> {
+        if let (0, Some((whole, rest))) = (self.have, bytes.split_first_chunk::<HEADER_LENGTH>()) {
+            *bytes = rest;
+            return Some(*whole);
+        }
+        for slot in self.partial.iter_mut().skip(self.have) {
+            let (&first, rest) = bytes.split_first()?;
+            *slot = first;
+            self.have += 1;
+            *bytes = rest;
+        }
+        self.have = 0;
+        Some(self.partial)
     }
 }
 
@@ -126,7 +171,7 @@ const CREDIT: i64 = 10_000;
 /// What each second pays for: keep-alive and bandwidth probes of the liveliest peers stay far below.
 const CREDIT_PER_SECOND: i64 = 1_000;
 /// What each HEADERS or DATA frame pays for, and so many of its bytes one more: a reader answers them with
-/// WINDOW_UPDATEs.
+/// WINDOW_UPDATEs. Padding pays nothing, and DATA of padding alone is a control frame.
 const CREDIT_PER_CONTENT: i64 = 10;
 const BYTES_PER_CREDIT: usize = 100;
 
@@ -150,7 +195,7 @@ impl FrameCounter {
     /// Takes one frame into account and says whether the connection is flooded.
     pub(crate) fn count(&mut self, frame: FrameHeader) -> bool {
         if frame.is_content() {
-            let bytes = i64::try_from(frame.length / BYTES_PER_CREDIT).unwrap_or_default();
+            let bytes = i64::try_from(frame.payload() / BYTES_PER_CREDIT).unwrap_or_default();
             self.pay(CREDIT_PER_CONTENT + bytes);
             return false;
         }

@@ -11,7 +11,7 @@ fn frame(length: usize, kind: u8, flags: u8, stream: u32) -> Vec<u8> {
 }
 
 fn header(kind: u8) -> FrameHeader {
-    FrameHeader { length: 8, kind, flags: 0, stream: 1 }
+    FrameHeader { length: 8, kind, flags: 0, stream: 1, padding: 0 }
 }
 
 proptest! {
@@ -71,7 +71,7 @@ async fn b12_control_frames_that_come_with_data_are_no_flood() {
 async fn b12_updates_for_every_hundred_bytes_of_large_data_are_no_flood() {
     let mut counter = FrameCounter::default();
     for _ in 0..10_000 {
-        assert!(!counter.count(FrameHeader { length: 16_384, kind: 0, flags: 0, stream: 1 }));
+        assert!(!counter.count(FrameHeader { length: 16_384, ..header(0) }));
         assert!(!(0..163).any(|_| counter.count(header(8))));
     }
 }
@@ -88,8 +88,35 @@ async fn control_frames_spread_over_time_are_no_flood() {
 #[tokio::test(start_paused = true)]
 async fn empty_data_counts_as_control() {
     let mut counter = FrameCounter::default();
-    let empty = FrameHeader { length: 0, kind: 0, flags: 0, stream: 1 };
+    let empty = FrameHeader { length: 0, ..header(0) };
     assert!((0..11_000).any(|_| counter.count(empty)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn b11_data_of_padding_alone_is_empty_in_whatever_pieces_it_comes() {
+    // Of seven bytes: how much padding there is, and most or all of what it says.
+    let padded = |padding: u8| {
+        let mut bytes = frame(7, 0, PADDED, 1);
+        bytes[HEADER_LENGTH] = padding;
+        bytes
+    };
+    let flooded_after = |bytes: &[u8], piece: usize| {
+        let (mut scanner, mut counter) = (FrameScanner::after(0), FrameCounter::default());
+        (1..=20_000).find(|_| {
+            let mut flooded = false;
+            bytes
+                .chunks(piece)
+                .for_each(|piece| scanner.scan(piece, |header| flooded |= counter.count(header)));
+            flooded
+        })
+    };
+    for piece in 1..=16 {
+        assert_eq!(flooded_after(&padded(6), piece), Some(10_001), "{piece}");
+        assert_eq!(flooded_after(&padded(255), piece), Some(10_001), "more padding than there is, {piece}");
+        assert_eq!(flooded_after(&padded(5), piece), None, "{piece}");
+    }
+    // Without room for the byte that would tell.
+    assert_eq!(flooded_after(&frame(0, 0, PADDED, 1), 4), Some(10_001));
 }
 
 #[tokio::test(start_paused = true)]
