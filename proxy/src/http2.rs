@@ -71,6 +71,7 @@ struct Busy(Rc<Engine>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        self.0.pool.trim();
         let left = self.0.streams.get() - 1;
         self.0.streams.set(left);
         if left == 0 {

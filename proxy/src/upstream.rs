@@ -79,8 +79,17 @@ impl Upstreams {
     pub(crate) fn keep(&mut self, mut upstream: Upstream) {
         upstream.fresh = false;
         self.idle.push(upstream);
-        if self.idle.len() > self.max_idle + 1
-            && let Some(oldest) = self.idle.iter().position(|u| u.whither != Whither::Baseline)
+        if self.idle.len() > self.max_idle {
+            self.let_go();
+        }
+    }
+
+    /// Lets go of the oldest, where there is one too many besides the baseline's.
+    #[cold]
+    fn let_go(&mut self) {
+        let is_counted = |upstream: &Upstream| upstream.whither != Whither::Baseline;
+        if self.idle.iter().filter(|upstream| is_counted(upstream)).count() > self.max_idle
+            && let Some(oldest) = self.idle.iter().position(is_counted)
         {
             self.idle.remove(oldest);
         }

@@ -57,8 +57,8 @@ pub(super) struct Flags {
     /// and earns 10 a second at least; 0 is for those alone that no upstream saw a byte of [default: 100]
     #[arg(long, env = "BELLHOP_RETRY_BUDGET", hide_env_values = true, value_name = "PERCENT")]
     retry_budget: Option<String>,
-    /// Idle upstream connections that one client connection keeps, since each holds a descriptor; the least recently used
-    /// is closed first [default: 16]
+    /// Idle upstream connections of one HTTP version that one client connection keeps besides the baseline's, since each
+    /// holds a descriptor; the least recently used is closed first [default: 16]
     #[arg(long, env = "BELLHOP_MAX_IDLE_UPSTREAMS", hide_env_values = true, value_name = "N")]
     max_idle_upstreams: Option<String>,
     /// Bytes of baggage that are examined for a key, over all baggage fields: bounds the work for one request; all are

@@ -28,6 +28,27 @@ fn defaults_are_those_of_the_design() {
     assert!(config.listeners.fixed.is_empty() && config.listeners.outbound.is_empty());
 }
 
+/// DESIGN §5: each limit has a flag that says why, and stands in the documents with the same default.
+#[test]
+fn limits_say_their_reason_and_are_documented_with_their_defaults() {
+    let operating = include_str!("../../OPERATING.md");
+    let flags = <super::Flags as clap::Args>::augment_args(clap::Command::new(""));
+    let limits = flags
+        .get_arguments()
+        .filter(|flag| flag.get_help_heading() == Some("Limits") || flag.get_id() == "drain_timeout");
+    let mut seen = 0;
+    for flag in limits {
+        let name = flag.get_long().unwrap();
+        let help = flag.get_help().unwrap().to_string();
+        let (reason, default) = help.trim_end_matches(']').split_once(" [default: ").expect(name);
+        let default = default.split(':').next().unwrap();
+        assert!(reason.len() > 40, "--{name} says no reason: {reason}");
+        assert!(operating.contains(&format!("| `--{name}` | {default} |")), "--{name}, {default}");
+        seen += 1;
+    }
+    assert_eq!(seen, 16);
+}
+
 #[test]
 fn pairs_of_listeners_and_upstreams_are_matched_by_order() {
     let config = config(

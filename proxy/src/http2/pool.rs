@@ -151,8 +151,22 @@ impl Pool {
         let mut entries = self.entries.borrow_mut();
         entries.retain(|entry| entry.whither != whither && !entry.is_dead());
         entries.push(Entry { number, whither, slot, used: number });
+    }
+
+    /// Lets go of the idle connections that were used least recently, where there are too many. Asked whenever a stream
+    /// has ended, since that is what makes a connection idle.
+    #[inline]
+    pub(crate) fn trim(&self) {
+        if self.entries.borrow().len() > self.max_idle {
+            self.let_go();
+        }
+    }
+
+    #[cold]
+    fn let_go(&self) {
+        let mut entries = self.entries.borrow_mut();
         let idle = |entry: &&Entry| entry.whither != Whither::Baseline && entry.is_idle();
-        if entries.iter().filter(idle).count() > self.max_idle {
+        for _ in self.max_idle..entries.iter().filter(idle).count() {
             let oldest = entries.iter().filter(idle).min_by_key(|entry| entry.used).map(|entry| entry.number);
             entries.retain(|entry| Some(entry.number) != oldest);
         }

@@ -18,14 +18,19 @@ pub(crate) fn route(endpoints: &[SocketAddr], more: &str) -> String {
     format!(r#"{{"destination":"{DESTINATION}","endpoints":[{}]{more}}}"#, endpoints.join(","))
 }
 
-/// Serves a list with the routes of key `k`.
-async fn control(routes: String) -> SocketAddr {
+/// Serves a list with the routes of each key.
+async fn control(keys: &[(&str, String)]) -> SocketAddr {
     let (listener, address) = listener().await;
     let at = r#""token":"t","epoch":"e","revision":1}"#;
+    let put = |(key, routes): &(&str, String)| {
+        format!(
+            r#"{{"type":"put","unit":{{"key":{{"key":"{key}","digest":"","routes":[{routes}]}}}}}}{}"#,
+            '\n'
+        )
+    };
+    let puts: String = keys.iter().map(put).collect();
     let list = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\n\r\n{{\"type\":\"reset\",{at}\n\
-         {{\"type\":\"put\",\"unit\":{{\"key\":{{\"key\":\"k\",\"digest\":\"\",\"routes\":[{routes}]}}}}}}\n\
-         {{\"type\":\"synced\",{at}\n"
+        "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\n\r\n{{\"type\":\"reset\",{at}\n{puts}{{\"type\":\"synced\",{at}\n"
     );
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
@@ -60,7 +65,16 @@ pub(crate) async fn routed_with(
     routes: String,
     more: &[&str],
 ) -> (app::Running, SendRequest<bytes::Bytes>) {
-    let control = format!("http://{}", control(routes).await);
+    routed_keys(baseline, &[("k", routes)], more).await
+}
+
+/// The same with the routes of several keys.
+pub(crate) async fn routed_keys(
+    baseline: SocketAddr,
+    keys: &[(&str, String)],
+    more: &[&str],
+) -> (app::Running, SendRequest<bytes::Bytes>) {
+    let control = format!("http://{}", control(keys).await);
     let mut flags = vec!["--destination", DESTINATION, "--control", &control, "--allow-loopback-endpoints"];
     flags.extend(["--status-listen", "127.0.0.1:0"]);
     flags.extend(more);

@@ -11,6 +11,7 @@ use tokio::{
 
 use crate::{
     floods::frame,
+    limits::read_frame,
     peer::{
         accept, address, answer, backend, call, connect, counts, get, listener, metric, post, proxy_with,
         read, within,
@@ -28,12 +29,7 @@ const UPSTREAMS: &[&str] =
 
 /// Reads one frame: its type, flags and payload; nothing where the connection has ended.
 pub(crate) async fn next_frame(socket: &mut TcpStream) -> Option<(u8, u8, Vec<u8>)> {
-    let mut header = [0; 9];
-    within(socket.read_exact(&mut header)).await.ok()?;
-    let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
-    let mut payload = vec![0; length];
-    within(socket.read_exact(&mut payload)).await.ok()?;
-    Some((header[3], header[4], payload))
+    read_frame(socket).await.map(|frame| (frame.kind, frame.flags, frame.payload))
 }
 
 /// A client that has opened stream 1 with a POST whose body goes on.

@@ -13,7 +13,7 @@ use crate::{
     worker::Worker,
 };
 
-/// The connections; they end with their client's. One that the endpoint closes is just dropped.
+/// The connections, least recently used first; they end with their client's. One that the endpoint closes is just dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Connections(RefCell<Vec<Connection>>);
 
@@ -38,10 +38,7 @@ impl Connections {
         worker: &Worker,
         endpoint: SocketAddr,
     ) -> Result<(Rc<Upstream>, bool), RequestError> {
-        self.0.borrow_mut().retain(|held| held.upstream.is_usable());
-        let found =
-            self.0.borrow().iter().find(|held| held.endpoint == endpoint).map(|h| Rc::clone(&h.upstream));
-        if let Some(upstream) = found {
+        if let Some(upstream) = self.find(endpoint) {
             return Ok((upstream, true));
         }
         let socket = dial::sandbox(&worker.shared, endpoint).await?;
@@ -59,9 +56,20 @@ impl Connections {
         Ok((upstream, false))
     }
 
+    /// The one that stands there, which goes to the end of the row.
+    fn find(&self, endpoint: SocketAddr) -> Option<Rc<Upstream>> {
+        let mut held = self.0.borrow_mut();
+        held.retain(|held| held.upstream.is_usable());
+        let at = held.iter().position(|held| held.endpoint == endpoint)?;
+        let found = held.remove(at);
+        let upstream = Rc::clone(&found.upstream);
+        held.push(found);
+        Some(upstream)
+    }
+
     fn keep(&self, connection: Connection, worker: &Worker) {
         let mut held = self.0.borrow_mut();
-        // One request is in flight at a time, so that all the others are idle; the oldest comes first.
+        // One request is in flight at a time, so that all the others are idle; the least recently used comes first.
         if held.len() >= worker.shared.config.limits.max_idle_upstreams.max(1) {
             held.remove(0);
         }
