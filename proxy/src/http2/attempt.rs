@@ -167,6 +167,7 @@ fn conclude(outcome: Outcome, side: Side, incoming: &mut Incoming) -> Result<Don
         Outcome::Reset(reason) => Ok(reset(incoming, reason)),
         Outcome::Broken(error) => failed(ErrorKind::Reset, error),
         Outcome::Invalid(error) => failed(ErrorKind::BadResponse("not a valid HTTP/2 response"), error),
+        Outcome::Malformed(fault) => Err(RequestError::upstream(side, ErrorKind::BadResponse(fault.0), None)),
     }
 }
 

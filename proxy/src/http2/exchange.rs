@@ -12,10 +12,13 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use h2::{Reason, RecvStream, SendStream, client::ResponseFuture, server::SendResponse};
-use http::response::Parts;
+use http::{HeaderMap, response::Parts};
 
 use super::transfer::{Cut, Transfer};
-use crate::tunnel::Carrying;
+use crate::{
+    tunnel::Carrying,
+    validate::{self, Fault},
+};
 
 /// What an attempt came to.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub(crate) enum Outcome {
     Broken(h2::Error),
     /// What the upstream sent is no valid answer.
     Invalid(h2::Error),
+    /// The head of its answer cannot be passed on.
+    Malformed(Fault),
 }
 
 /// The client's half: the request's body and where the answer goes.
@@ -191,6 +196,11 @@ impl<F: FnOnce(&mut Parts) -> Option<Carrying>> Exchange<'_, F> {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => *uploaded = true,
             Poll::Ready(Err(Cut::Sink)) => self.upload_cut = true,
+            Poll::Ready(Err(Cut::Malformed)) => {
+                self.outgoing.body.send_reset(Reason::CANCEL);
+                self.incoming.reset(Reason::PROTOCOL_ERROR);
+                return Some(Outcome::ClientGone);
+            }
             Poll::Ready(Err(Cut::Source(error))) => {
                 self.outgoing.body.send_reset(passed_on(&error, Reason::CANCEL));
                 return Some(Outcome::ClientGone);
@@ -221,6 +231,11 @@ impl<F: FnOnce(&mut Parts) -> Option<Carrying>> Exchange<'_, F> {
                     self.download = Download::Done;
                 }
                 Poll::Ready(Err(Cut::Sink)) => return Some(self.client_gone()),
+                Poll::Ready(Err(Cut::Malformed)) => {
+                    to.send_reset(Reason::INTERNAL_ERROR);
+                    self.outgoing.body.send_reset(Reason::PROTOCOL_ERROR);
+                    return Some(Outcome::CutAnswer);
+                }
                 Poll::Ready(Err(Cut::Source(error))) => {
                     to.send_reset(cut_answer(&error));
                     return Some(Outcome::CutAnswer);
@@ -234,6 +249,7 @@ impl<F: FnOnce(&mut Parts) -> Option<Carrying>> Exchange<'_, F> {
         loop {
             match std::task::ready!(self.outgoing.response.poll_informational(cx)) {
                 Some(Ok(interim)) => {
+                    self.check(interim.headers())?;
                     // Something of an answer goes on: from here there is no second try.
                     self.incoming.upload.settle();
                     if self.incoming.respond.send_informational(interim).is_err() {
@@ -248,6 +264,7 @@ impl<F: FnOnce(&mut Parts) -> Option<Carrying>> Exchange<'_, F> {
             Ok(response) => response,
             Err(error) => return Poll::Ready(Err(failed(error))),
         };
+        self.check(response.headers())?;
         self.incoming.upload.settle();
         let (mut head, body) = response.into_parts();
         if let Some(on_head) = self.on_head.take() {
@@ -258,6 +275,14 @@ impl<F: FnOnce(&mut Parts) -> Option<Carrying>> Exchange<'_, F> {
             Err(_) => Err(self.client_gone()),
             Ok(_) if over => Ok(Download::Done),
             Ok(to) => Ok(Download::Streaming(Box::new((body, to, Transfer::default())))),
+        })
+    }
+
+    /// Refuses what is no answer to HTTP/1 (MATRICES B20), so that no one behind takes it for another one.
+    fn check(&mut self, fields: &HeaderMap) -> Result<(), Outcome> {
+        validate::http2::check_fields(fields).map_err(|fault| {
+            self.outgoing.body.send_reset(Reason::PROTOCOL_ERROR);
+            Outcome::Malformed(fault)
         })
     }
 

@@ -16,6 +16,7 @@ mod upload;
 use std::{cell::Cell, net::SocketAddr, pin::pin, rc::Rc, task::Poll};
 
 use bytes::BytesMut;
+use h2::Reason;
 use http::{Method, response::Parts};
 
 pub(crate) use self::links::Links;
@@ -89,6 +90,11 @@ pub(crate) async fn run(
                 link.abort();
                 Ok(Done::ClientGone)
             }
+            End::Malformed => {
+                link.abort();
+                incoming.reset(Reason::PROTOCOL_ERROR);
+                Ok(Done::ClientGone)
+            }
             End::Failed { silent: true, kind }
                 if again && engine.client.worker.retries(Side::Sandbox.into(), false) =>
             {
@@ -144,8 +150,10 @@ async fn exchange(
         if uploaded.is_none()
             && let Poll::Ready(end) = upload.as_mut().poll(cx)
         {
-            if end == Err(upload::Cut::Client) {
-                return Poll::Ready(End::ClientGone);
+            match end {
+                Err(upload::Cut::Client) => return Poll::Ready(End::ClientGone),
+                Err(upload::Cut::Malformed) => return Poll::Ready(End::Malformed),
+                _ => {}
             }
             was_reset.set(end == Err(upload::Cut::Reset));
             uploaded = Some(end);

@@ -12,6 +12,8 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 
+use crate::validate;
+
 /// How much of a request's body is remembered until its answer begins, so that a stream which the upstream refused
 /// unprocessed can be sent again.
 const REPLAYED: usize = 16 * 1024;
@@ -28,6 +30,8 @@ pub(crate) enum Cut {
     Source(h2::Error),
     /// The one who was to receive it.
     Sink,
+    /// Nobody, but its trailers cannot be passed on.
+    Malformed,
 }
 
 /// The state of one body.
@@ -185,6 +189,9 @@ impl Transfer {
         to: &mut SendStream<Bytes>,
     ) -> Poll<Result<(), Cut>> {
         match ready!(from.poll_trailers(cx)).map_err(Cut::Source)? {
+            Some(trailers) if validate::http2::check_fields(&trailers).is_err() => {
+                Poll::Ready(Err(Cut::Malformed))
+            }
             Some(trailers) => {
                 self.sent = None;
                 Poll::Ready(to.send_trailers(trailers).map_err(|_| Cut::Sink))

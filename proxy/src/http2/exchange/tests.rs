@@ -87,7 +87,7 @@ async fn a_tunnel_between_streams_is_cut_towards_both_when_nothing_moved_for_the
     assert!(matches!(outcome, Outcome::CutAnswer), "{outcome:?}");
     let quiet = quiet_since.get().elapsed();
     assert!((3600..3602).contains(&quiet.as_secs()), "{quiet:?}");
-    assert_eq!(worker.shared.counters.get(Event::IdleTimeout), 1);
+    assert_eq!(worker.shared.counters.of(Event::IdleTimeout), 1);
 }
 
 /// An answer that takes its time is no tunnel.

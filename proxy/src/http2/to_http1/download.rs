@@ -34,6 +34,8 @@ pub(crate) enum End {
     Cut,
     /// The client went away.
     ClientGone,
+    /// The request's trailers cannot be passed on.
+    Malformed,
     /// Nothing of it went on.
     Failed {
         /// Why.
