@@ -8,7 +8,7 @@ use super::{exchange::Http1Exchange, session::Fate};
 use crate::{
     error::RequestError,
     forward::Attempt,
-    http2::from_http1::{self, End, Endpoints, Lent, Request},
+    http2::from_http1::{self, Caller, End, Endpoints, Lent, Request},
     telemetry::RequestRecord,
     upstream::Whither,
     validate::framing::Framing,
@@ -28,8 +28,8 @@ impl Http1Exchange<'_> {
         let session = &mut *self.session;
         let worker = &*session.client.worker;
         let (head, ahead) = session.input.bytes().split_at_checked(self.request.length).unwrap_or_default();
-        let mut lent =
-            Lent { socket: &mut session.socket, ahead: BytesMut::from(ahead), request_is_done: false };
+        let caller = Caller::new(&session.socket, &worker.telemetry.counters().http1);
+        let mut lent = Lent { caller, ahead: BytesMut::from(ahead), request_is_done: false };
         let request = Request {
             head: self.request.view(head),
             framing: match self.request.framing {

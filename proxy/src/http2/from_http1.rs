@@ -5,6 +5,7 @@
 //! HTTP/2 has no end to pass on after a stream's own.
 
 mod answer;
+mod caller;
 mod connections;
 mod download;
 mod request;
@@ -17,10 +18,9 @@ use std::{cell::Cell, net::SocketAddr, pin::pin, task::Poll};
 
 use bytes::BytesMut;
 use http::{Method, response::Parts};
-use tokio::net::TcpStream;
 
 use self::{answer::Manner, upload::Intake};
-pub(crate) use self::{connections::Connections, download::End};
+pub(crate) use self::{caller::Caller, connections::Connections, download::End};
 pub(crate) use super::unpack::Framing;
 use super::{exchange::Outgoing, upstream::InFlight, websocket::Handshake};
 use crate::{
@@ -58,7 +58,7 @@ pub(crate) struct Request<'a, H> {
 #[derive(Debug)]
 pub(crate) struct Lent<'a> {
     /// Its socket.
-    pub(crate) socket: &'a mut TcpStream,
+    pub(crate) caller: Caller<'a>,
     /// Read from it and not yet used: first what belongs to the request's body, in the end what does not.
     pub(crate) ahead: BytesMut,
     /// Whether the request was read to its end.
@@ -98,15 +98,23 @@ impl<H: Head> Request<'_, H> {
         let manner = Manner { asked: &method, is_1_0: self.is_1_0, close: self.close };
         let (mut tried, mut sent) = (false, None);
         loop {
-            let (upstream, reused) = match (to.connections.get(to.worker, to.endpoint).await, sent) {
+            let getting = to.connections.get(to.worker, to.endpoint);
+            let Some(got) = or_gone(client.caller, getting).await else { return Ok(End::ClientGone) };
+            let (upstream, reused) = match (got, sent) {
                 (Ok(found), _) => found,
                 // Something of it was sent: neither another endpoint nor the baseline may answer.
                 (Err(_), Some(end)) => return Ok(end),
                 (Err(error), None) => return Err(error),
             };
             let patience = to.worker.shared.config.limits.connect_timeout;
-            if handshake.is_some() && !upstream.offers_extended_connect(patience).await {
-                return Err(RequestError::upstream(Side::Sandbox, ErrorKind::NotOffered, None));
+            if handshake.is_some() {
+                match or_gone(client.caller, upstream.offers_extended_connect(patience)).await {
+                    Some(true) => {}
+                    Some(false) => {
+                        return Err(RequestError::upstream(Side::Sandbox, ErrorKind::NotOffered, None));
+                    }
+                    None => return Ok(End::ClientGone),
+                }
             }
             let head = request::write(&self.head, &method, self.decided, handshake)?;
             let (end, was_sent) = match (upstream.send(head, bodiless && handshake.is_none()), handshake) {
@@ -146,6 +154,15 @@ impl End {
     }
 }
 
+/// Waits for `work`, unless the client is reset first.
+async fn or_gone<T>(caller: Caller<'_>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = caller.broken() => None,
+    }
+}
+
 /// Both directions at once, until the answer has ended.
 async fn exchange(
     client: &mut Lent<'_>,
@@ -159,23 +176,23 @@ async fn exchange(
         began.set(true);
         on_head(head);
     };
-    let (mut from, mut to) = client.socket.split();
+    let caller = client.caller;
     let mut intake = Intake::new(std::mem::take(&mut client.ahead), framing);
     let end = {
-        let mut upload = pin!(intake.run(&mut from, &mut sent.body));
+        let mut upload = pin!(intake.run(caller, &mut sent.body));
         let mut download = pin!(async {
-            let (mut head, body) = match download::head(&mut sent.response, &mut to, manner).await {
+            let (mut head, body) = match download::head(&mut sent.response, caller, manner).await {
                 Ok(answer) => answer,
                 Err(end) => return end,
             };
             on_head(&mut head);
-            download::rest((head, body), &mut to, manner).await
+            download::rest((head, body), caller, manner).await
         });
-        std::future::poll_fn(|cx| match upload.as_mut().poll(cx) {
+        let both = std::future::poll_fn(|cx| match upload.as_mut().poll(cx) {
             Poll::Ready(end) => Poll::Ready(end),
             Poll::Pending => download.as_mut().poll(cx),
-        })
-        .await
+        });
+        or_gone(caller, both).await.unwrap_or(End::ClientGone)
     };
     client.request_is_done = intake.is_done();
     client.ahead = intake.into_ahead();

@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     control::{DESTINATION, route, routed},
-    peer::{Call, address, backend, listener, read, within},
+    peer::{Call, address, backend, counts, listener, metric, read, within},
 };
 
 const HTTP2: &str = r#","protocol":"http2""#;
@@ -198,6 +198,23 @@ async fn a_request_is_not_sent_again_once_an_interim_answer_went_on_to_an_http1_
     let answers = ask(address(&proxy), &format!("{one}{last}"), "").await;
     assert!(answers.contains("first") && answers.contains("HTTP/1.1 103 "), "{answers}");
     assert!(answers.contains("HTTP/1.1 503 ") && !answers.contains("again"), "{answers}");
+}
+
+#[tokio::test]
+async fn every_byte_of_an_http1_client_is_counted_once() {
+    const HTTP: &str = "bellhop_proxy_http_bytes_total";
+    let carried = |way: &'static str| [("protocol", "http1"), ("way", way)];
+    let sandbox = backend(mirror).await;
+    let (proxy, _send) = routed(baseline().await, route(&[sandbox], HTTP2)).await;
+    let body = "x".repeat(100_000);
+    let post = format!("POST /c HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n{KEY}\r\n{body}", body.len());
+    let last = format!("GET /sized HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{KEY}\r\n");
+    let asked = format!("{post}{last}");
+    let answers = ask(address(&proxy), &asked, "").await;
+    counts(&proxy, HTTP, &carried("sent"), asked.len() as f64).await;
+    counts(&proxy, HTTP, &carried("received"), answers.len() as f64).await;
+    assert_eq!(metric(&proxy, HTTP, &carried("sent")).await, asked.len() as f64);
+    assert_eq!(metric(&proxy, HTTP, &carried("received")).await, answers.len() as f64);
 }
 
 /// MATRICES F1, F3.

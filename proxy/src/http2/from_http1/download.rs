@@ -2,16 +2,19 @@
 
 use bytes::{BufMut as _, BytesMut};
 use h2::{RecvStream, client::ResponseFuture};
-use http::response::Parts;
-use tokio::{io::AsyncWriteExt as _, net::tcp::WriteHalf};
+use http::{HeaderMap, response::Parts};
 
-use super::answer::{self, Framing, Manner};
+use super::{
+    Caller,
+    answer::{self, Framing, Manner},
+};
 use crate::{
     error::ErrorKind,
     http2::{
         exchange::{self, Outcome},
         to_http1::request::write_trailers,
     },
+    validate,
 };
 
 /// How an exchange ended.
@@ -43,22 +46,26 @@ pub(crate) enum End {
 /// How the exchange ended without one.
 pub(super) async fn head(
     response: &mut ResponseFuture,
-    to: &mut WriteHalf<'_>,
+    to: Caller<'_>,
     manner: Manner<'_>,
 ) -> Result<(Parts, RecvStream), End> {
     let mut out = BytesMut::with_capacity(1024);
     let mut told = false;
     while let Some(interim) = std::future::poll_fn(|cx| response.poll_informational(cx)).await {
         let Ok(interim) = interim else { break };
+        check(interim.headers())?;
         // HTTP/1.0 knows no interim answers.
         if !manner.is_1_0 {
             told = true;
             answer::write(&interim.into_parts().0, manner, true, &mut out);
-            to.write_all_buf(&mut out).await.map_err(|_| End::ClientGone)?;
+            to.write(&mut out).await.map_err(|_| End::ClientGone)?;
         }
     }
     match response.await {
-        Ok(response) => Ok(response.into_parts()),
+        Ok(response) => {
+            check(response.headers())?;
+            Ok(response.into_parts())
+        }
         // Behind an interim answer there is no second try: it was the answer to the first.
         Err(_) if told => Err(End::Failed { kind: ErrorKind::Closed, unprocessed: false }),
         Err(error) => Err(failed(error)),
@@ -66,27 +73,18 @@ pub(super) async fn head(
 }
 
 /// Passes the answer on.
-pub(super) async fn rest(
-    (head, body): (Parts, RecvStream),
-    to: &mut WriteHalf<'_>,
-    manner: Manner<'_>,
-) -> End {
+pub(super) async fn rest((head, body): (Parts, RecvStream), to: Caller<'_>, manner: Manner<'_>) -> End {
     let mut out = BytesMut::with_capacity(1024);
     let (framing, close) = answer::write(&head, manner, body.is_end_stream(), &mut out);
     if framing == Framing::None {
-        return if to.write_all_buf(&mut out).await.is_ok() { End::Whole { close } } else { End::ClientGone };
+        return if to.write(&mut out).await.is_ok() { End::Whole { close } } else { End::ClientGone };
     }
     pass_body(body, framing, out, to).await.unwrap_or(End::Whole { close })
 }
 
 /// `None` where all of it was passed on.
-async fn pass_body(
-    mut body: RecvStream,
-    framing: Framing,
-    mut out: BytesMut,
-    to: &mut WriteHalf<'_>,
-) -> Option<End> {
-    if !out.is_empty() && to.write_all_buf(&mut out).await.is_err() {
+async fn pass_body(mut body: RecvStream, framing: Framing, mut out: BytesMut, to: Caller<'_>) -> Option<End> {
+    if !out.is_empty() && to.write(&mut out).await.is_err() {
         return Some(End::ClientGone);
     }
     while let Some(data) = body.data().await {
@@ -103,20 +101,30 @@ async fn pass_body(
             out.put_slice(b"\r\n");
         }
         drop(data);
-        if to.write_all_buf(&mut out).await.is_err() {
+        if to.write(&mut out).await.is_err() {
             return Some(End::ClientGone);
         }
         // Fails only where more is released than was received.
         let _ = body.flow_control().release_capacity(length);
     }
     let Ok(trailers) = body.trailers().await else { return Some(End::Cut) };
+    let trailers = trailers.unwrap_or_default();
+    if check(&trailers).is_err() {
+        return Some(End::Cut);
+    }
     if framing == Framing::Chunked {
-        write_trailers(&trailers.unwrap_or_default(), &mut out);
-        if to.write_all_buf(&mut out).await.is_err() {
+        write_trailers(&trailers, &mut out);
+        if to.write(&mut out).await.is_err() {
             return Some(End::ClientGone);
         }
     }
     None
+}
+
+/// Refuses what HTTP/1 has no way to say (MATRICES B20).
+fn check(fields: &HeaderMap) -> Result<(), End> {
+    validate::http2::check_fields(fields)
+        .map_err(|fault| End::Failed { kind: ErrorKind::BadResponse(fault.0), unprocessed: false })
 }
 
 fn failed(error: h2::Error) -> End {

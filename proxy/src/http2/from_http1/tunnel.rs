@@ -9,15 +9,12 @@ use std::{pin::pin, task::Poll};
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
 use http::{StatusCode, response::Parts};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::tcp::{ReadHalf, WriteHalf},
-};
 
 use super::{
-    Framing, Lent,
+    Caller, Framing, Lent,
     answer::{self, Manner},
     download::{self, End},
+    or_gone,
     upload::Intake,
 };
 use crate::{
@@ -38,13 +35,13 @@ pub(super) async fn exchange(
     manner: Manner<'_>,
     on_head: impl FnOnce(&mut Parts),
 ) -> End {
-    let (mut from, mut to) = client.socket.split();
+    let caller = client.caller;
     let mut intake = Intake::new(std::mem::take(&mut client.ahead), Framing::Length(0));
     client.request_is_done = true;
     let end = {
-        let mut watched = pin!(intake.run(&mut from, &mut sent.body));
+        let mut watched = pin!(intake.run(caller, &mut sent.body));
         let mut answered = pin!(async {
-            let (mut head, body) = match download::head(&mut sent.response, &mut to, manner).await {
+            let (mut head, body) = match download::head(&mut sent.response, caller, manner).await {
                 Ok(answer) => answer,
                 Err(end) => return Err(end),
             };
@@ -55,13 +52,13 @@ pub(super) async fn exchange(
             if head.status == StatusCode::SWITCHING_PROTOCOLS {
                 return Ok((head, body));
             }
-            Err(download::rest((head, body), &mut to, manner).await)
+            Err(download::rest((head, body), caller, manner).await)
         });
-        std::future::poll_fn(|cx| match watched.as_mut().poll(cx) {
+        let both = std::future::poll_fn(|cx| match watched.as_mut().poll(cx) {
             Poll::Ready(end) => Poll::Ready(Err(end)),
             Poll::Pending => answered.as_mut().poll(cx),
-        })
-        .await
+        });
+        or_gone(caller, both).await.unwrap_or(Err(End::ClientGone))
     };
     let ahead = intake.into_ahead();
     match end {
@@ -69,11 +66,12 @@ pub(super) async fn exchange(
             let mut out = BytesMut::with_capacity(512);
             answer::write_switch(&head, handshake, &mut out);
             let carrying = Carrying::new(worker, Tunnel::Upgrade);
-            let up = up(ahead.freeze(), from, &mut sent.body, &carrying);
-            let down = down(out, body, to, &carrying);
+            let up = up(ahead.freeze(), caller.uncounted(), &mut sent.body, &carrying);
+            let down = down(out, body, caller, &carrying);
             tokio::select! {
                 biased;
                 both = async { tokio::try_join!(up, down) } => both.map_or_else(|end| end, |_| End::Whole { close: true }),
+                () = caller.broken() => End::ClientGone,
                 () = carrying.idle() => End::Cut,
             }
         }
@@ -86,7 +84,7 @@ pub(super) async fn exchange(
 
 async fn up(
     mut data: Bytes,
-    mut from: ReadHalf<'_>,
+    from: Caller<'_>,
     to: &mut SendStream<Bytes>,
     carrying: &Carrying,
 ) -> Result<(), End> {
@@ -99,8 +97,8 @@ async fn up(
             }
             carrying.up(length);
         }
-        let mut read = BytesMut::with_capacity(READ);
-        match from.read_buf(&mut read).await {
+        let mut read = BytesMut::new();
+        match from.read(&mut read, READ).await {
             Ok(0) => break,
             Ok(_) => data = read.freeze(),
             Err(_) => {
@@ -118,18 +116,19 @@ async fn up(
 async fn down(
     mut out: BytesMut,
     mut body: RecvStream,
-    mut to: WriteHalf<'_>,
+    to: Caller<'_>,
     carrying: &Carrying,
 ) -> Result<(), End> {
-    to.write_all_buf(&mut out).await.map_err(|_| End::ClientGone)?;
+    to.write(&mut out).await.map_err(|_| End::ClientGone)?;
+    let to = to.uncounted();
     while let Some(data) = body.data().await {
         let mut data = data.map_err(|_| End::Cut)?;
         let length = data.len();
-        to.write_all_buf(&mut data).await.map_err(|_| End::ClientGone)?;
+        to.write(&mut data).await.map_err(|_| End::ClientGone)?;
         carrying.down(length);
         // Fails only where more is released than was received.
         let _ = body.flow_control().release_capacity(length);
     }
     body.trailers().await.map_err(|_| End::Cut)?;
-    to.shutdown().await.map_err(|_| End::ClientGone)
+    to.shut().map_err(|_| End::ClientGone)
 }

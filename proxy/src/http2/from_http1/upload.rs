@@ -2,9 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 use h2::SendStream;
-use tokio::{io::AsyncReadExt as _, net::tcp::ReadHalf};
 
-use super::{Framing, download::End};
+use super::{Caller, Framing, download::End};
 use crate::http2::{
     transfer::send_all,
     unpack::{Unpacked, Unpacking},
@@ -39,7 +38,7 @@ impl Intake {
 
     /// Passes the body on, then watches the client. Ends only with what ends the exchange; the endpoint's reasons are
     /// heard where its answer is.
-    pub(super) async fn run(&mut self, from: &mut ReadHalf<'_>, to: &mut SendStream<Bytes>) -> End {
+    pub(super) async fn run(&mut self, from: Caller<'_>, to: &mut SendStream<Bytes>) -> End {
         while !self.done {
             match self.body.take(&mut self.ahead) {
                 Err(invalid) => {
@@ -64,18 +63,16 @@ impl Intake {
                     }
                 }
                 Ok(Unpacking::Wanting) => {
-                    self.ahead.reserve(READ);
-                    if !matches!(from.read_buf(&mut self.ahead).await, Ok(1..)) {
+                    if !matches!(from.read(&mut self.ahead, READ).await, Ok(1..)) {
                         to.send_reset(h2::Reason::CANCEL);
                         return End::ClientGone;
                     }
                 }
             }
         }
-        // Pipelined requests wait; a client that sends many of them is not watched any longer.
+        // Pipelined requests wait; of a client that sends many of them a reset alone is seen.
         while self.ahead.len() < READ {
-            self.ahead.reserve(READ);
-            if !matches!(from.read_buf(&mut self.ahead).await, Ok(1..)) {
+            if !matches!(from.read(&mut self.ahead, READ).await, Ok(1..)) {
                 to.send_reset(h2::Reason::CANCEL);
                 return End::ClientGone;
             }
