@@ -12,3 +12,5 @@ mod faults;
 mod harness;
 mod input;
 mod relaying;
+mod resets;
+mod retries;
