@@ -15,6 +15,7 @@ mod connections;
 mod control_plane;
 mod drain;
 mod endpoints;
+mod http2_peers;
 mod input;
 mod intercept;
 mod load;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
     trials.extend(connections::trials());
     trials.extend(control_plane::trials());
     trials.extend(drain::trials());
+    trials.extend(http2_peers::trials());
     trials.extend(input::trials());
     trials.extend(intercept::trials());
     trials.extend(replicas::trials());
