@@ -35,6 +35,7 @@ mod intercept;
 mod listen;
 mod overload;
 mod patrol;
+mod program;
 mod respond;
 mod retries;
 mod routes;

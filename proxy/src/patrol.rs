@@ -10,7 +10,7 @@ use std::{
 
 use slab::Slab;
 
-use crate::{allocator, buffer::Buffers};
+use crate::{allocator, buffer::Buffers, program};
 
 /// How often the patrol walks: deadlines are this coarse.
 const ROUND: Duration = Duration::from_secs(1);
@@ -89,6 +89,7 @@ impl Patrol {
         self.posts.borrow_mut().shrink_to_fit();
         self.buffers.clear();
         allocator::give_back();
+        program::give_back();
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     admin::{self, Bound, Doors},
     drain::Phase,
     handover::Predecessor,
+    program,
     routes::Routes,
     shared::SharedRef,
     status,
@@ -21,6 +22,9 @@ use crate::{
 
 /// How often a proxy that takes over looks whether it is ready.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// What starting needed is given back so long after it: the first table is there by then, or will not be soon.
+const STARTED: Duration = Duration::from_secs(1);
 
 /// Parsing a large table and serving admin requests happen on it.
 const STACK_BYTES: usize = 1024 * 1024;
@@ -36,6 +40,11 @@ pub(super) struct House {
     pub(super) predecessor: Option<Predecessor>,
     /// Where spans go.
     pub(super) exporter: Option<Exporter>,
+}
+
+async fn settle() {
+    tokio::time::sleep(STARTED).await;
+    program::give_back();
 }
 
 impl House {
@@ -73,7 +82,10 @@ impl House {
         tokio::select! {
             () = async { tokio::join!(routes, spans, drain.reached(Phase::Ended)); } => {}
             // They may come to their end before the proxy does.
-            () = async { tokio::join!(doors, succeed, shared.overload.watch()); std::future::pending().await } => {}
+            () = async {
+                tokio::join!(doors, succeed, shared.overload.watch(), settle());
+                std::future::pending().await
+            } => {}
         }
     }
 }

@@ -82,6 +82,8 @@ impl<'a> Http1Exchange<'a> {
 
     /// Connects, or takes the connection that detection has dialled.
     async fn dial(&mut self, whither: Whither) -> Result<Upstream, RequestError> {
+        // A crowd that dials at once must not hold a whole buffer each meanwhile.
+        self.session.input.compact(&self.session.client.worker.buffers);
         let dialled = match whither {
             Whither::Baseline => std::mem::replace(&mut self.session.dialled, Baseline::NotDialled),
             Whither::Endpoint(_) | Whither::Authority(_) => Baseline::NotDialled,
