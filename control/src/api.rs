@@ -96,7 +96,8 @@ pub(crate) fn router(author: Author, door: Door, phase: watch::Receiver<Phase>) 
         .with_state(api)
 }
 
-/// Ready once the store was read, which is before anything is served; not while ending.
+/// Ready once the store was read, which is before anything is served; not while ending, nor while the others do not count
+/// on this replica.
 async fn ready(State(api): Shared) -> Result<&'static str, Failure> {
     api.stays()?;
     Ok("ok\n")
@@ -105,10 +106,20 @@ async fn ready(State(api): Shared) -> Result<&'static str, Failure> {
 impl Api {
     /// Refuses what would not be served for long.
     fn stays(&self) -> Result<(), Problem> {
-        if *self.phase.borrow() == Phase::Serving {
+        if *self.phase.borrow() != Phase::Serving {
+            return Err(Problem::new(ProblemType::Unavailable, "this replica is ending; come again"));
+        }
+        self.stands()
+    }
+
+    /// Refuses what the other replicas would not hear of.
+    fn stands(&self) -> Result<(), Problem> {
+        if self.author.control.fleet.replicas().standing().holds() {
             return Ok(());
         }
-        Err(Problem::new(ProblemType::Unavailable, "this replica is ending; come again"))
+        let detail = "this replica has not reached its store for as long as its lease lasts, and the others will count \
+                      without it; come again, or ask another one";
+        Err(Problem::new(ProblemType::Unavailable, detail))
     }
 }
 

@@ -30,6 +30,9 @@ const HAND_OVER: Duration = Duration::from_secs(3);
 /// Connections that are still open this long after the end was asked for are cut.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// The other replicas know of this one within this, or it serves what it can without.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
+
 /// The control plane did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -189,6 +192,8 @@ async fn serve(config: Config, listener: TcpListener, control: Arc<Control>) -> 
     tasks.spawn(Arc::clone(&control).watch_others());
     tasks.spawn(resolver.run(Arc::clone(&control), config.resolve_interval));
     tasks.spawn(Arc::clone(&replicas).run());
+    // proxies that came before the others know of this replica would have to be sent away
+    tokio::time::timeout(KNOWN_WITHIN, replicas.standing().begun()).await.ok();
     let door =
         api::Door { loopback: address.ip().to_canonical().is_loopback(), access, audit: audit.clone() };
     let router = api::router(author, door, now.clone());

@@ -28,7 +28,7 @@ mod together;
 pub(crate) use together::together;
 
 /// A proxy that was not heard for this long does not count any more.
-const LOST_AFTER: Duration = Duration::from_secs(30);
+pub(crate) const LOST_AFTER: Duration = Duration::from_secs(30);
 /// A lost proxy is forgotten after this long.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 /// After a restart nothing is in force for so long: proxies of the run before try to come back every 2 s, and until then

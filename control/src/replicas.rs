@@ -15,8 +15,11 @@ use serde::de::DeserializeOwned;
 use crate::store::StoreError;
 
 mod client;
+#[cfg_attr(not(any(test, feature = "etcd")), expect(dead_code, reason = "only a shared store has others"))]
+mod standing;
 
 pub(crate) use client::{PATH, PeerClient, SECRET};
+pub(crate) use standing::Standing;
 
 /// One that does not answer within this is named.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -43,6 +46,9 @@ pub(crate) trait Replicas: std::fmt::Debug + Send + Sync {
     /// Whether this replica may do, now, what one alone may do: write down what has expired, and resolve names.
     fn holds_lease(&self) -> bool;
 
+    /// Whether the others still count on this replica.
+    fn standing(&self) -> &Standing;
+
     /// By which replicas know each other; none where there are no others.
     fn secret(&self) -> Option<&str>;
 
@@ -55,11 +61,14 @@ pub(crate) trait Replicas: std::fmt::Debug + Send + Sync {
 
 /// The only one there is.
 #[derive(Debug)]
-pub(crate) struct Alone(String);
+pub(crate) struct Alone {
+    id: String,
+    standing: Standing,
+}
 
 impl Default for Alone {
     fn default() -> Self {
-        Self(new_id())
+        Self { id: new_id(), standing: Standing::for_ever() }
     }
 }
 
@@ -70,7 +79,7 @@ pub(crate) fn new_id() -> String {
 
 impl Replicas for Alone {
     fn id(&self) -> &str {
-        &self.0
+        &self.id
     }
 
     fn url(&self) -> Option<&str> {
@@ -83,6 +92,10 @@ impl Replicas for Alone {
 
     fn holds_lease(&self) -> bool {
         true
+    }
+
+    fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     fn secret(&self) -> Option<&str> {

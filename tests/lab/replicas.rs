@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use bellhop_e2e::{Network, Reply, TestApp, TestControl, TestProxy, client, etcd::TestEtcd, wait};
+use bellhop_e2e::{Host, Network, Reply, TestApp, TestControl, TestProxy, client, etcd::TestEtcd, wait};
 use libtest_mimic::Trial;
 
 use crate::{
@@ -175,6 +175,7 @@ fn quorum() -> Result<()> {
     etcd.leads()?;
     writer.goes_on("writes once the quorum is back")?;
 
+    cut_off(host("control"), &first, &second, sandbox.v4().to_string(), &load)?;
     takes_over(&etcd, &mut first, &mut second)?;
     load.flows(50)?;
     load.stop()?;
@@ -192,6 +193,44 @@ fn quorum() -> Result<()> {
     }
     drop(proxy);
     Ok(())
+}
+
+/// The replica that the proxy watches does not reach etcd: it lets the proxy go, which routes on, and nobody says that a
+/// change is in force which that proxy does not have.
+fn cut_off(
+    host: &Host,
+    first: &TestControl,
+    second: &TestControl,
+    sandbox: String,
+    load: &Load,
+) -> Result<()> {
+    const RULES: &str = "table inet lab { chain out { type filter hook output priority 0; tcp dport 2379 drop; }; \
+                         chain in { type filter hook input priority 0; tcp sport 2379 drop; }; }";
+    let ready = || -> Result<u16> { Ok(client::get(host, (host.v4, 7070).into(), "/readyz", &[])?.status) };
+    wait::until("the first replica is ready", RESUMED, || {
+        let status = ready()?;
+        ensure!(status == 200, "{status}");
+        Ok(())
+    })?;
+    host.run("nft", &["-f", "-"], RULES)?;
+    let changed = manifest("meanwhile", "callee", &sandbox, "");
+    wait::until("the other replica takes a change", RESUMED, || {
+        second.bellhop(&["apply", "-f", "-"], &changed).map(drop)
+    })?;
+    wait::until("the replica without etcd is not ready", RESUMED, || {
+        let status = ready()?;
+        ensure!(status == 503, "{status}");
+        Ok(())
+    })?;
+    ensure!(first.log().contains("its watches end"), "{}", first.log());
+    let said = second.command(&["sandbox", "wait", "meanwhile", "--timeout", "8s"], "")?;
+    ensure!(
+        said.code != Some(0) && said.err.contains(&first.url()),
+        "in force without that proxy: {said:#?}"
+    );
+    load.flows(50)?;
+    host.run("nft", &["delete", "table", "inet", "lab"], "")?;
+    second.bellhop(&["sandbox", "wait", "meanwhile", "--timeout", "60s"], "").map(drop)
 }
 
 /// The replica that holds the lease is killed: the other takes its place, and writes down what expires from then on.

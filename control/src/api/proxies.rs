@@ -63,6 +63,7 @@ pub(super) async fn report(
     check_id(&id)?;
     let mut report: ProxyReport = typed(body::json(&headers, body, &["application/json"]).await?)?;
     check_sizes(&mut report)?;
+    api.stands()?;
     let control = &api.author.control;
     if let Some(seen) = report.position.as_ref().and_then(|position| control.feed.is_behind(position)) {
         control.doubt_epoch(seen).await;

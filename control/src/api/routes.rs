@@ -81,7 +81,10 @@ pub(super) async fn routes(
         asks,
         phase: api.phase.clone(),
     };
-    let lines = watch_lines(Arc::clone(&control.feed), options).take_until(caller.ended(control.clock));
+    let standing = control.fleet.replicas().standing().ended();
+    let lines = watch_lines(Arc::clone(&control.feed), options)
+        .take_until(caller.ended(control.clock))
+        .take_until(standing);
     // counted for as long as the stream is held
     let open = control.telemetry.watcher();
     let body = Body::from_stream(lines.inspect(move |_| _ = &open));

@@ -53,8 +53,8 @@ pub(super) struct EtcdFlags {
     etcd_password_file: Option<PathBuf>,
 
     /// A replica that etcd has not heard for so long has lost its place: another lets objects expire and keeps names
-    /// fresh, and nobody waits for its proxies any more. At least 2s; shorter takes over sooner, longer bears more
-    /// trouble between replica and etcd [default: 10s]
+    /// fresh, and it serves no watch until it has its place again. The others wait for its proxies 30 s longer. At least
+    /// 2s; shorter takes over sooner, longer bears more trouble between replica and etcd [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, env = "BELLHOP_REPLICA_LEASE")]
     replica_lease: Option<Duration>,
 }

@@ -85,6 +85,8 @@ impl Fault {
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::NoLeader { .. } | Self::Silent { .. } => true,
+            // every member would say the same
+            Self::Call { source: Error::LeaseKeepAliveError(_), .. } => false,
             Self::Call { source: Error::GRpcStatus(status), .. } => {
                 ![OUT_OF_RANGE, PERMISSION_DENIED].contains(&(status.code() as i32))
             }

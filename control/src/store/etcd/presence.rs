@@ -1,10 +1,12 @@
 //! The replicas of one store, as etcd knows them: each lives as long as it keeps its lease, and one of them holds the
 //! place that one alone may have.
 //!
-//! A holder believes in its place no longer than its lease lasts from the moment at which it last *began* to renew it, by
-//! its own clock: one that was stopped for a while has lost its place before it does anything more.
+//! A replica believes in its place no longer than its lease lasts from the moment at which it last *began* to renew it, by
+//! its own clock: one that was stopped for a while, or is cut off, has lost its place before anybody else has it. Its address
+//! stays longer, under a second lease: for as long as its proxies are waited for, the others miss its answer.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,7 +17,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Etcd, READS_WITHIN, error::Fault, first_value};
 use crate::{
-    replicas::{Replica, Replicas, new_id},
+    registry::LOST_AFTER,
+    replicas::{Replica, Replicas, Standing, new_id},
     store::StoreError,
 };
 
@@ -31,13 +34,23 @@ pub(crate) struct Presence {
     url: String,
     term: Duration,
     secret: String,
+    standing: Standing,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    lease: Option<i64>,
+    leases: Option<Leases>,
     holds_until: Option<Instant>,
+}
+
+/// What a replica keeps alive.
+#[derive(Debug, Clone, Copy)]
+struct Leases {
+    /// Of the place that one alone may have.
+    place: i64,
+    /// Of its address.
+    address: i64,
 }
 
 impl std::fmt::Debug for Presence {
@@ -54,7 +67,15 @@ impl Presence {
     pub(crate) async fn new(etcd: Arc<Etcd>, url: String, term: Duration) -> Result<Self, StoreError> {
         let fresh = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
         let secret = etcd.found(&format!("{}/secret", etcd.prefix), &fresh).await?;
-        Ok(Self { etcd, id: new_id(), url, term, secret, state: Mutex::default() })
+        Ok(Self {
+            etcd,
+            id: new_id(),
+            url,
+            term,
+            secret,
+            standing: Standing::none(),
+            state: Mutex::default(),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -63,58 +84,87 @@ impl Presence {
 
     /// Lives, until etcd has forgotten it.
     async fn live(&self) -> Result<(), Fault> {
-        let seconds = i64::try_from(self.term.as_secs()).unwrap_or(i64::MAX);
-        let link = &self.etcd.link;
-        let granted =
-            link.ask(READS_WITHIN, |client| async move { client.lease_client().grant(seconds, None).await });
-        let lease = granted.await?.id();
-        self.state().lease = Some(lease);
+        let begun = Instant::now();
+        let leases = Leases {
+            place: self.grant(self.term).await?,
+            address: self.grant(self.term + LOST_AFTER).await?,
+        };
+        self.state().leases = Some(leases);
         let key = format!("{}/replicas/{}", self.etcd.prefix, self.id);
-        let put = link.ask(READS_WITHIN, |client| {
-            let (key, url) = (key.clone(), self.url.clone());
-            async move { client.kv_client().put(key, url, Some(PutOptions::new().with_lease(lease))).await }
+        let put = self.etcd.link.ask(READS_WITHIN, |client| {
+            let (key, url, options) =
+                (key.clone(), self.url.clone(), PutOptions::new().with_lease(leases.address));
+            async move { client.kv_client().put(key, url, Some(options)).await }
         });
         put.await?;
+        self.standing.last_until(begun + self.term);
         tracing::info!(replica = self.id, url = self.url, "this replica is known to the others");
         loop {
-            match self.renew(lease).await {
+            match self.renew(leases).await {
                 Ok(()) => {}
                 Err(fault @ Fault::Call { source: etcd_client::Error::LeaseKeepAliveError(_), .. }) => {
                     return Err(fault);
                 }
-                // the lease may be there yet
-                Err(fault) => tracing::debug!(%fault, "the lease is not renewed"),
+                // the leases may be there yet
+                Err(fault) => tracing::debug!(%fault, "the leases are not renewed"),
             }
             sleep(self.term / 5).await;
         }
     }
 
-    /// Renews the lease, and takes the place that one alone may have where it is free.
-    async fn renew(&self, lease: i64) -> Result<(), Fault> {
-        let (link, begun) = (&self.etcd.link, Instant::now());
-        let renewed = link.ask(self.term / 2, |client| async move {
-            client.lease_client().keep_alive(lease).await.map(drop)
-        });
-        renewed.await?;
-        // under an earlier lease of this replica it would end with that one
-        let (key, me) = (format!("{}/holder", self.etcd.prefix), format!("{} {lease:x}", self.id));
-        let txn = Txn::new()
-            .when([Compare::version(key.clone(), CompareOp::Equal, 0)])
-            .and_then([TxnOp::put(key.clone(), me.clone(), Some(PutOptions::new().with_lease(lease)))])
-            .or_else([TxnOp::get(key, None)]);
-        let done = link.ask(self.term / 2, |client| {
-            let txn = txn.clone();
-            async move { client.kv_client().txn(txn).await }
-        });
-        let done = done.await?;
-        let responses: Vec<TxnOpResponse> = done.op_responses();
-        let holds = done.succeeded() || first_value(&responses).as_deref() == Some(&*me);
+    async fn grant(&self, term: Duration) -> Result<i64, Fault> {
+        let seconds = i64::try_from(term.as_secs()).unwrap_or(i64::MAX);
+        let granted = self
+            .etcd
+            .link
+            .ask(READS_WITHIN, |client| async move { client.lease_client().grant(seconds, None).await });
+        Ok(granted.await?.id())
+    }
+
+    /// Renews the leases, and takes the place that one alone may have where it is free.
+    async fn renew(&self, leases: Leases) -> Result<(), Fault> {
+        let begun = Instant::now();
+        tokio::try_join!(self.keep_alive(leases.place), self.keep_alive(leases.address))?;
+        self.standing.last_until(begun + self.term);
+        let holds = self.take_place(leases.place).await?;
         let mut state = self.state();
         if holds && state.holds_until.is_none() {
             tracing::info!(replica = self.id, "this replica lets objects expire and keeps names fresh");
         }
         state.holds_until = holds.then(|| begun + self.term);
         Ok(())
+    }
+
+    async fn keep_alive(&self, lease: i64) -> Result<(), Fault> {
+        let renewed = self.etcd.link.ask(self.term / 2, |client| async move {
+            client.lease_client().keep_alive(lease).await.map(drop)
+        });
+        renewed.await
+    }
+
+    async fn take_place(&self, lease: i64) -> Result<bool, Fault> {
+        // under an earlier lease of this replica it would end with that one
+        let (key, me) = (format!("{}/holder", self.etcd.prefix), format!("{} {lease:x}", self.id));
+        let txn = Txn::new()
+            .when([Compare::version(key.clone(), CompareOp::Equal, 0)])
+            .and_then([TxnOp::put(key.clone(), me.clone(), Some(PutOptions::new().with_lease(lease)))])
+            .or_else([TxnOp::get(key, None)]);
+        let done = self.etcd.link.ask(self.term / 2, |client| {
+            let txn = txn.clone();
+            async move { client.kv_client().txn(txn).await }
+        });
+        let done = done.await?;
+        let responses: Vec<TxnOpResponse> = done.op_responses();
+        Ok(done.succeeded() || first_value(&responses).as_deref() == Some(&*me))
+    }
+
+    async fn revoke(&self, lease: i64) {
+        let revoked = self
+            .etcd
+            .link
+            .ask(LEAVES_WITHIN, |client| async move { client.lease_client().revoke(lease).await.map(drop) });
+        // a lease that is not given back ends by itself
+        timeout(LEAVES_WITHIN, revoked).await.ok();
     }
 
     async fn read(&self) -> Result<Vec<Replica>, Fault> {
@@ -124,11 +174,20 @@ impl Presence {
             async move { client.kv_client().get(prefix, Some(GetOptions::new().with_prefix())).await }
         });
         let read = read.await?;
-        let replica = |pair: &etcd_client::KeyValue| {
-            let id = pair.key_str().ok()?.strip_prefix(&*prefix)?.to_owned();
-            Some(Replica { id, url: pair.value_str().ok()?.to_owned() })
-        };
-        Ok(read.kvs().iter().filter_map(replica).filter(|replica| replica.id != self.id).collect())
+        let mut all: Vec<_> = read.kvs().iter().collect();
+        all.sort_by_key(|pair| std::cmp::Reverse(pair.create_revision()));
+        // one that died and was started again where it was is there twice for a while: the younger is the one that lives
+        let mut urls = BTreeSet::from([&*self.url]);
+        let mut others = Vec::new();
+        for pair in all {
+            let (Ok(key), Ok(url)) = (pair.key_str(), pair.value_str()) else { continue };
+            let Some(id) = key.strip_prefix(&*prefix).filter(|id| *id != self.id) else { continue };
+            if urls.insert(url) {
+                others.push(Replica { id: id.to_owned(), url: url.to_owned() });
+            }
+        }
+        others.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(others)
     }
 }
 
@@ -149,31 +208,35 @@ impl Replicas for Presence {
         self.state().holds_until.is_some_and(|until| Instant::now() < until)
     }
 
+    fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
     fn secret(&self) -> Option<&str> {
         Some(&self.secret)
     }
 
     fn run(self: Arc<Self>) -> BoxFuture<'static, ()> {
         async move {
-            loop {
-                if let Err(fault) = self.live().await {
-                    tracing::warn!(%fault, "this replica has lost its place among the others; taking it again");
+            let live = async {
+                loop {
+                    if let Err(fault) = self.live().await {
+                        tracing::warn!(%fault, "this replica has no place among the others; taking one again");
+                    }
+                    self.standing.fall();
+                    *self.state() = State::default();
+                    sleep(PAUSE).await;
                 }
-                *self.state() = State::default();
-                sleep(PAUSE).await;
-            }
+            };
+            tokio::join!(live, self.standing.keep_time());
         }
         .boxed()
     }
 
     fn leave(&self) -> BoxFuture<'_, ()> {
         async move {
-            let Some(lease) = std::mem::take(&mut *self.state()).lease else { return };
-            let revoked = self.etcd.link.ask(LEAVES_WITHIN, |client| async move {
-                client.lease_client().revoke(lease).await.map(drop)
-            });
-            // a lease that is not given back ends by itself
-            timeout(LEAVES_WITHIN, revoked).await.ok();
+            let Some(leases) = std::mem::take(&mut *self.state()).leases else { return };
+            tokio::join!(self.revoke(leases.place), self.revoke(leases.address));
         }
         .boxed()
     }
