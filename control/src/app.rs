@@ -152,7 +152,7 @@ async fn open(store: StoreConfig, address: SocketAddr) -> Result<Opened, StartEr
         StoreConfig::Embedded(directory) => Box::new(move || Embedded::open(&directory)),
         StoreConfig::Memory => Box::new(Embedded::in_memory),
         #[cfg(feature = "etcd")]
-        StoreConfig::Etcd(config) => return Ok(Box::pin(open_etcd(config, address)).await?),
+        StoreConfig::Etcd(config) => return Ok(Box::pin(open_etcd(*config, address)).await?),
         #[cfg(not(feature = "etcd"))]
         StoreConfig::Etcd(_) => return Err(StartError::NoEtcd),
     };
@@ -161,10 +161,8 @@ async fn open(store: StoreConfig, address: SocketAddr) -> Result<Opened, StartEr
 
 #[cfg(feature = "etcd")]
 async fn open_etcd(config: crate::config::EtcdConfig, address: SocketAddr) -> Result<Opened, StoreError> {
-    let url = config.advertise.clone().unwrap_or_else(|| format!("http://{address}"));
-    let lease = config.lease;
-    let store = Arc::new(crate::store::Etcd::open(config).await?);
-    let presence = crate::store::etcd::Presence::new(Arc::clone(&store), url, lease).await?;
+    let store = Arc::new(crate::store::Etcd::open(config.clone()).await?);
+    let presence = crate::store::etcd::Presence::new(Arc::clone(&store), config, address).await?;
     Ok((store, Arc::new(presence)))
 }
 

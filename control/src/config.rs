@@ -12,7 +12,7 @@ mod etcd;
 mod tls;
 
 pub use access::AccessConfig;
-pub use etcd::EtcdConfig;
+pub use etcd::{EtcdConfig, PeerTrust};
 pub(crate) use tls::DevCerts;
 pub use tls::{Certificates, TlsConfig, TrialConfig};
 
@@ -77,7 +77,7 @@ pub enum StoreConfig {
     /// In memory, gone with the process.
     Memory,
     /// In etcd, together with other replicas.
-    Etcd(EtcdConfig),
+    Etcd(Box<EtcdConfig>),
 }
 
 /// What the program uses.
@@ -151,13 +151,6 @@ impl Flags {
                 self.listen
             ));
         }
-        if tls.is_some() && self.store.starts_with("etcd://") {
-            faults.push(
-                "--store etcd://…: replicas ask each other over plain HTTP, which a listener with TLS does not speak. \
-                 Leave TLS to what stands in front of the replicas, and say --insecure on a network that is closed to others"
-                    .to_owned(),
-            );
-        }
         if self.insecure && tls.is_some() {
             faults.push("--insecure: does without TLS; leave out one of them".to_owned());
         }
@@ -167,7 +160,8 @@ impl Flags {
                     .to_owned(),
             );
         }
-        let store = store(&self.store, self.data_dir.clone(), self.etcd, self.listen, &mut faults);
+        let listens = etcd::Listens { address: self.listen, tls: tls.as_ref() };
+        let store = store(&self.store, self.data_dir.clone(), self.etcd, listens, &mut faults);
         if self.resolve_interval < Duration::from_secs(1) {
             faults.push(format!(
                 "--resolve-interval {}: at least 1s is allowed",
@@ -200,7 +194,7 @@ fn store(
     text: &str,
     data_dir: PathBuf,
     etcd: etcd::EtcdFlags,
-    listen: SocketAddr,
+    listens: etcd::Listens<'_>,
     faults: &mut Vec<String>,
 ) -> Option<StoreConfig> {
     let address = text.strip_prefix("etcd://");
@@ -211,7 +205,7 @@ fn store(
         ("embedded", _) => Some(StoreConfig::Embedded(data_dir)),
         ("memory", _) => Some(StoreConfig::Memory),
         (_, Some(address)) if cfg!(feature = "etcd") => {
-            Some(StoreConfig::Etcd(etcd.resolve(address, listen, faults)))
+            Some(StoreConfig::Etcd(Box::new(etcd.resolve(address, listens, faults))))
         }
         (_, Some(_)) => {
             faults.push(format!(
@@ -278,7 +272,7 @@ mod tests {
     #[test]
     fn an_etcd_store_names_endpoints_and_a_prefix_and_all_its_faults_are_told() {
         let etcd = |args: &[&str]| match Config::from_args(args.iter().copied()).map(|config| config.store) {
-            Ok(StoreConfig::Etcd(etcd)) => Ok(etcd),
+            Ok(StoreConfig::Etcd(etcd)) => Ok(*etcd),
             Ok(other) => panic!("{other:?}"),
             Err(error) => Err(error.to_string()),
         };
@@ -306,9 +300,37 @@ mod tests {
         {
             assert!(faults.contains(part), "{part}: {faults}");
         }
-        for (url, part) in [("http://b", "must be http://HOST:PORT"), ("https://b:1", "do not speak TLS")] {
-            let fault = etcd(&["--store=etcd://a:1", &format!("--advertise={url}")]).unwrap_err();
-            assert!(fault.contains(&format!("--advertise {url}: ")) && fault.contains(part), "{fault}");
+        let fault = etcd(&["--store=etcd://a:1", "--advertise=http://b"]).unwrap_err();
+        assert!(fault.contains("--advertise http://b: must be http://HOST:PORT"), "{fault}");
+    }
+
+    #[cfg(feature = "etcd")]
+    #[test]
+    fn replicas_that_speak_tls_reach_each_other_over_tls_and_say_whom_they_trust() {
+        const TLS: [&str; 2] = ["--tls-cert-file=c", "--tls-key-file=k"];
+        let peers = |args: &[&str]| {
+            let args = ["--store=etcd://a:1"].iter().chain(args).copied();
+            match Config::from_args(args).map(|config| config.store) {
+                Ok(StoreConfig::Etcd(etcd)) => Ok(etcd.peers),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        assert_eq!(peers(&[]).unwrap(), PeerTrust::Plain);
+        let file = |name: &str| PeerTrust::Tls(Some(name.into()));
+        assert_eq!(peers(&[&TLS[..], &["--replica-ca-file=ca"]].concat()).unwrap(), file("ca"));
+        assert_eq!(peers(&[&TLS[..], &["--replica-ca-file=system"]].concat()).unwrap(), PeerTrust::Tls(None));
+        assert_eq!(peers(&["--dev-certs=d"]).unwrap(), file("d/ca.pem"));
+        let behind = ["--advertise=https://b:1", "--replica-ca-file=ca"];
+        assert_eq!(peers(&behind).unwrap(), file("ca"), "TLS may be left to what stands in front");
+        for (args, part) in [
+            (&TLS[..], "--replica-ca-file: needed"),
+            (&["--advertise=https://b:1"], "--replica-ca-file: needed"),
+            (&["--replica-ca-file=ca"], "--replica-ca-file ca: goes with"),
+            (&["--dev-certs=d", "--advertise=http://b:1"], "--advertise http://b:1: this replica speaks TLS"),
+        ] {
+            let fault = peers(args).unwrap_err();
+            assert!(fault.contains(part), "{part}: {fault}");
         }
     }
 }

@@ -12,7 +12,7 @@ use bellhop_api::RoutingKey;
 use futures_util::{FutureExt, future::BoxFuture, future::join_all};
 use serde::de::DeserializeOwned;
 
-use crate::store::StoreError;
+use crate::{config::PeerTrust, store::StoreError};
 
 mod client;
 #[cfg_attr(not(any(test, feature = "etcd")), expect(dead_code, reason = "only a shared store has others"))]
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Replica {
     pub(crate) id: String,
-    /// `http://HOST:PORT`.
+    /// `http://HOST:PORT` or `https://HOST:PORT`.
     pub(crate) url: String,
 }
 
@@ -51,6 +51,11 @@ pub(crate) trait Replicas: std::fmt::Debug + Send + Sync {
 
     /// By which replicas know each other; none where there are no others.
     fn secret(&self) -> Option<&str>;
+
+    /// How they speak with one another.
+    fn peers(&self) -> PeerTrust {
+        PeerTrust::Plain
+    }
 
     /// Lives until the process ends.
     fn run(self: Arc<Self>) -> BoxFuture<'static, ()>;
@@ -140,7 +145,7 @@ impl std::fmt::Debug for Fleet {
 
 impl Fleet {
     pub(crate) fn new(replicas: Arc<dyn Replicas>) -> Self {
-        Self { replicas, client: PeerClient::default(), known: Mutex::default() }
+        Self { client: PeerClient::new(replicas.peers()), replicas, known: Mutex::default() }
     }
 
     pub(crate) fn replicas(&self) -> &Arc<dyn Replicas> {
@@ -171,6 +176,7 @@ impl Fleet {
         whom: &[Replica],
         question: &Question<'_>,
     ) -> Answers<T> {
+        self.client.keep(whom);
         let path = question.path();
         let ask = |replica: &Replica| {
             let (url, path) = (replica.url.clone(), path.clone());

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 
+use super::{Certificates, TlsConfig};
+
 /// Where etcd is, and who this is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EtcdConfig {
@@ -19,17 +21,42 @@ pub struct EtcdConfig {
     pub user: Option<(String, PathBuf)>,
     /// Where other replicas reach this one; none for where it listens.
     pub advertise: Option<String>,
+    /// How replicas speak with one another.
+    pub peers: PeerTrust,
     /// A replica that is silent for so long has lost its place.
     pub lease: Duration,
+}
+
+/// How replicas speak with one another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum PeerTrust {
+    /// In plain HTTP.
+    #[default]
+    Plain,
+    /// Over TLS alone; authorities in this file vouch for them, or those that the system trusts.
+    Tls(Option<PathBuf>),
+}
+
+/// Where a replica listens, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listens<'a> {
+    pub(super) address: SocketAddr,
+    pub(super) tls: Option<&'a TlsConfig>,
 }
 
 /// What goes with `--store etcd://…` alone.
 #[derive(Debug, Clone, Args)]
 pub(super) struct EtcdFlags {
-    /// Where the other replicas reach this one, as http://HOST:PORT; they do not speak TLS with one another yet. Default:
-    /// http:// and --listen, which must then be no unspecified address
+    /// Where the other replicas reach this one: http://HOST:PORT, or https://HOST:PORT where it speaks TLS, or what stands
+    /// in front of it. The same for all replicas. Default: http:// or https:// and --listen, which must then be no
+    /// unspecified address
     #[arg(long, value_name = "URL", env = "BELLHOP_ADVERTISE")]
     advertise: Option<String>,
+
+    /// Where replicas reach each other over TLS: the authorities that vouch for their certificates (PEM); `system` trusts
+    /// those that the system does. Read again when it changes. With --dev-certs its own authority is the default
+    #[arg(long, value_name = "FILE", env = "BELLHOP_REPLICA_CA_FILE")]
+    replica_ca_file: Option<PathBuf>,
 
     /// Speak TLS with etcd, and trust the certificates in this file (PEM); `system` trusts those that the system does.
     /// Read again with each connection
@@ -70,6 +97,7 @@ impl EtcdFlags {
     pub(super) fn unused(&self, store: &str) -> Vec<String> {
         let given = [
             ("--advertise", self.advertise.is_some()),
+            ("--replica-ca-file", self.replica_ca_file.is_some()),
             ("--etcd-ca-file", self.etcd_ca_file.is_some()),
             ("--etcd-cert-file", self.etcd_cert_file.is_some()),
             ("--etcd-key-file", self.etcd_key_file.is_some()),
@@ -82,7 +110,7 @@ impl EtcdFlags {
     }
 
     /// The store at `HOST:PORT[,HOST:PORT…][/PREFIX]`, for a replica that listens there.
-    pub(super) fn resolve(self, address: &str, listen: SocketAddr, faults: &mut Vec<String>) -> EtcdConfig {
+    pub(super) fn resolve(self, address: &str, listens: Listens<'_>, faults: &mut Vec<String>) -> EtcdConfig {
         let (hosts, prefix) = match address.split_once('/') {
             Some((hosts, prefix)) => (hosts, format!("/{}", prefix.trim_end_matches('/'))),
             None => (address, String::new()),
@@ -101,18 +129,7 @@ impl EtcdFlags {
         }
         let user =
             pair("--etcd-user", self.etcd_user, "--etcd-password-file", self.etcd_password_file, faults);
-        match &self.advertise {
-            Some(url) if !is_authority(url) => {
-                faults.push(format!("--advertise {url}: must be http://HOST:PORT"));
-            }
-            Some(url) if url.starts_with("https:") => faults.push(format!(
-                "--advertise {url}: replicas do not speak TLS with one another yet; say http://HOST:PORT"
-            )),
-            None if listen.ip().is_unspecified() => faults.push(format!(
-                "--listen {listen}: no other replica can reach that address; say --advertise http://HOST:PORT"
-            )),
-            _ => {}
-        }
+        let peers = peers(self.advertise.as_deref(), self.replica_ca_file, listens, faults);
         let lease = self.replica_lease.unwrap_or(LEASE);
         if lease < SHORTEST_LEASE {
             faults.push(format!(
@@ -127,7 +144,55 @@ impl EtcdFlags {
             identity,
             user,
             advertise: self.advertise.map(|url| url.trim_end_matches('/').to_owned()),
+            peers,
             lease,
+        }
+    }
+}
+
+/// How the replicas speak with one another: as this one is reached.
+fn peers(
+    advertise: Option<&str>,
+    ca_file: Option<PathBuf>,
+    listens: Listens<'_>,
+    faults: &mut Vec<String>,
+) -> PeerTrust {
+    let scheme = if listens.tls.is_some() { "https" } else { "http" };
+    match advertise {
+        Some(url) if !is_authority(url) => {
+            faults.push(format!("--advertise {url}: must be {scheme}://HOST:PORT"));
+        }
+        Some(url) if listens.tls.is_some() && !url.starts_with("https:") => {
+            faults.push(format!("--advertise {url}: this replica speaks TLS; say https://HOST:PORT"));
+            return PeerTrust::Plain;
+        }
+        None if listens.address.ip().is_unspecified() => faults.push(format!(
+            "--listen {}: no other replica can reach that address; say --advertise {scheme}://HOST:PORT",
+            listens.address
+        )),
+        _ => {}
+    }
+    let trial = match listens.tls.map(|tls| &tls.certificates) {
+        Some(Certificates::Trial(trial)) => Some(trial.directory.join(crate::trial::CA)),
+        _ => None,
+    };
+    match (advertise.unwrap_or(scheme).starts_with("https"), ca_file.or(trial)) {
+        (true, Some(file)) => PeerTrust::Tls(Some(file).filter(|file| file.as_os_str() != "system")),
+        (true, None) => {
+            faults.push(
+                "--replica-ca-file: needed where replicas reach each other over TLS: the authorities that vouch for \
+                 their certificates, or system"
+                    .into(),
+            );
+            PeerTrust::Tls(None)
+        }
+        (false, None) => PeerTrust::Plain,
+        (false, Some(file)) => {
+            faults.push(format!(
+                "--replica-ca-file {}: goes with an https:// address of this replica (--advertise)",
+                file.display()
+            ));
+            PeerTrust::Plain
         }
     }
 }

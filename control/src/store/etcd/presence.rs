@@ -7,6 +7,7 @@
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Etcd, READS_WITHIN, error::Fault, first_value};
 use crate::{
+    config::{EtcdConfig, PeerTrust},
     registry::LOST_AFTER,
     replicas::{Replica, Replicas, Standing, new_id},
     store::StoreError,
@@ -34,6 +36,7 @@ pub(crate) struct Presence {
     url: String,
     term: Duration,
     secret: String,
+    peers: PeerTrust,
     standing: Standing,
     state: Mutex<State>,
 }
@@ -60,11 +63,18 @@ impl std::fmt::Debug for Presence {
 }
 
 impl Presence {
-    /// A replica that others reach at `url`.
+    /// A replica that listens there.
     ///
     /// # Errors
     /// When etcd does not tell by what replicas know each other.
-    pub(crate) async fn new(etcd: Arc<Etcd>, url: String, term: Duration) -> Result<Self, StoreError> {
+    pub(crate) async fn new(
+        etcd: Arc<Etcd>,
+        config: EtcdConfig,
+        address: SocketAddr,
+    ) -> Result<Self, StoreError> {
+        let EtcdConfig { advertise, peers, lease: term, .. } = config;
+        let scheme = if peers == PeerTrust::Plain { "http" } else { "https" };
+        let url = advertise.unwrap_or_else(|| format!("{scheme}://{address}"));
         let fresh = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
         let secret = etcd.found(&format!("{}/secret", etcd.prefix), &fresh).await?;
         Ok(Self {
@@ -73,6 +83,7 @@ impl Presence {
             url,
             term,
             secret,
+            peers,
             standing: Standing::none(),
             state: Mutex::default(),
         })
@@ -214,6 +225,10 @@ impl Replicas for Presence {
 
     fn secret(&self) -> Option<&str> {
         Some(&self.secret)
+    }
+
+    fn peers(&self) -> PeerTrust {
+        self.peers.clone()
     }
 
     fn run(self: Arc<Self>) -> BoxFuture<'static, ()> {
