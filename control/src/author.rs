@@ -20,7 +20,7 @@ use crate::{
     control::Control,
     names::{self, Resolver},
     record::{Edit, Stored, describe, object_record, object_value},
-    store::{Expect, MOST_WRITES, StoreError, Write},
+    store::{Expect, StoreError, Write, batches},
     world::{Held, Preview, hosts_of},
 };
 
@@ -160,8 +160,8 @@ impl Author {
     /// The object itself is in the first commit. What more there is than that holds are routes that others lose by it,
     /// which are only remembered.
     async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        for writes in writes.chunks(MOST_WRITES) {
-            let revision = self.control.commit(writes.to_vec()).await?;
+        for writes in batches(writes) {
+            let revision = self.control.commit(writes).await?;
             self.control.applied(revision).await?;
         }
         Ok(())

@@ -14,7 +14,7 @@ use crate::{
     author::REMEMBERED,
     control::Control,
     record::{Stored, object_record, object_value},
-    store::{Expect, MOST_WRITES, StoreError, Write},
+    store::{Expect, StoreError, Write, batches},
     world::Held,
 };
 
@@ -79,11 +79,11 @@ async fn pass(control: &Control) -> Result<(), StoreError> {
         (expired, writes)
     };
     control.expire(&expired);
-    for writes in writes.chunks(MOST_WRITES) {
+    for writes in batches(writes) {
         if !control.fleet.replicas().holds_lease() {
             break;
         }
-        let revision = match control.commit(writes.to_vec()).await {
+        let revision = match control.commit(writes).await {
             // another replica was quicker; its change comes by the watch
             Err(StoreError::Changed(_)) => break,
             other => other?,

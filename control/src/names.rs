@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use crate::{
     control::Control,
     record::{name_record, name_value},
-    store::{Expect, MOST_WRITES, StoreError, Write},
+    store::{Expect, StoreError, Write, batches},
 };
 
 /// An address stays this long after it was last seen.
@@ -138,12 +138,12 @@ impl Resolver {
                 value: None,
             }));
         }
-        for writes in writes.chunks(MOST_WRITES) {
+        for writes in batches(writes) {
             // looking up takes its time
             if !control.fleet.replicas().holds_lease() {
                 break;
             }
-            let revision = control.commit(writes.to_vec()).await?;
+            let revision = control.commit(writes).await?;
             control.applied(revision).await?;
         }
         Ok(())

@@ -26,6 +26,28 @@ pub use schema::{SCHEMA, SchemaError};
 /// Most writes of one commit. etcd takes 128 operations in a transaction, of which the store needs one.
 pub const MOST_WRITES: usize = 100;
 
+/// Most bytes of several writes in one commit. etcd takes requests of 1.5 MiB, in which names stand twice.
+const MOST_BYTES: usize = 1 << 20;
+/// What a write costs besides its name and its value.
+const EACH_BYTES: usize = 256;
+
+/// Writes in their order, cut into what one commit takes. A record that is larger than all that goes by itself.
+pub(crate) fn batches(writes: Vec<Write>) -> Vec<Vec<Write>> {
+    let mut batches = Vec::new();
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    for write in writes {
+        let size = EACH_BYTES + 2 * write.name.len() + write.value.as_ref().map_or(0, Bytes::len);
+        if !batch.is_empty() && (batch.len() == MOST_WRITES || bytes + size > MOST_BYTES) {
+            batches.push(std::mem::take(&mut batch));
+            bytes = 0;
+        }
+        bytes += size;
+        batch.push(write);
+    }
+    batches.extend((!batch.is_empty()).then_some(batch));
+    batches
+}
+
 /// Counts the commits of a store.
 pub type Revision = u64;
 
@@ -116,7 +138,7 @@ pub trait Store: Send + Sync + 'static {
     /// Every commit after `after`, in order, none left out. Ends with [`StoreError::Behind`] where that cannot be.
     fn watch(&self, after: Revision) -> BoxStream<'static, Result<Arc<Commit>, StoreError>>;
 
-    /// Does all `writes` (at most [`MOST_WRITES`]) together or none. When it returns, they survive the death of the process and of the machine.
+    /// Does all `writes` (no more than one of [`batches`]) together or none. When it returns, they survive the death of the process and of the machine.
     ///
     /// # Cancel safety
     /// A commit whose future is dropped may have happened or not.

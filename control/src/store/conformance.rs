@@ -28,6 +28,7 @@ pub(super) async fn all<S: Store, F: Future<Output = S>>(open: impl Fn() -> F) {
     of_many_who_compare_and_swap_at_once_each_counts(Arc::new(open().await)).await;
     an_epoch_ends_once(&open().await).await;
     a_commit_of_the_largest_size_is_taken(&open().await).await;
+    every_batch_of_large_records_is_taken(&open().await).await;
 }
 
 async fn a_commit_is_all_or_nothing_and_compares_before_it_swaps(store: &impl Store) {
@@ -147,6 +148,34 @@ async fn a_commit_of_the_largest_size_is_taken(store: &impl Store) {
     let done: Revision = store.commit(writes.collect()).await.unwrap();
     let list = store.list().await.unwrap();
     assert_eq!((list.records.len(), list.revision), (super::MOST_WRITES, done));
+}
+
+async fn every_batch_of_large_records_is_taken(store: &impl Store) {
+    let large = "x".repeat(700 << 10);
+    let writes = (0..5).map(|n| write(&format!("large{n}"), Expect::Absent, Some(&large)));
+    let largest = write("largest", Expect::Absent, Some(&"x".repeat(1_200 << 10)));
+    let small = (0..250).map(|n| write(&format!("small{n}"), Expect::Absent, Some("x")));
+    let mut done = 0;
+    let all: Vec<_> = writes.chain([largest]).chain(small).collect();
+    for batch in super::batches(all) {
+        done = store.commit(batch).await.unwrap();
+    }
+    let list = store.list().await.unwrap();
+    assert_eq!((list.records.len(), list.revision), (5 + 1 + 250, done));
+}
+
+#[test]
+fn batches_keep_the_order_and_hold_no_more_than_a_commit_takes() {
+    let sizes = [600_usize, 300, 300, 2_000, 1, 1];
+    let writes =
+        sizes.iter().map(|size| write(&format!("{size}"), Expect::Any, Some(&"x".repeat(size << 10))));
+    let some = (0..150).map(|n| write(&format!("n{n}"), Expect::Any, None));
+    let all: Vec<_> = writes.chain(some).collect();
+    let names: Vec<_> = all.iter().map(|write| write.name.clone()).collect();
+    let batches = super::batches(all);
+    assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1, 100, 52]);
+    assert_eq!(batches.concat().iter().map(|write| write.name.clone()).collect::<Vec<_>>(), names);
+    assert!(super::batches(Vec::new()).is_empty());
 }
 
 #[tokio::test]

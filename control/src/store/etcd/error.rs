@@ -12,8 +12,17 @@ const UNAVAILABLE: i32 = 14;
 const OUT_OF_RANGE: i32 = 11;
 /// Code `PERMISSION_DENIED` of gRPC.
 const PERMISSION_DENIED: i32 = 7;
-/// Codes `INVALID_ARGUMENT` and `UNAUTHENTICATED` of gRPC: what etcd says of passwords and tokens.
-const NOT_THIS_USER: [i32; 2] = [3, 16];
+/// Code `RESOURCE_EXHAUSTED` of gRPC.
+const RESOURCE_EXHAUSTED: i32 = 8;
+/// Code `UNAUTHENTICATED` of gRPC.
+const UNAUTHENTICATED: i32 = 16;
+/// Code `INVALID_ARGUMENT` of gRPC, by which etcd speaks of passwords, and of requests that nobody could do.
+const INVALID_ARGUMENT: i32 = 3;
+/// What it says where it speaks of passwords and of tokens made by them.
+const OF_PASSWORDS: [&str; 3] =
+    ["authentication failed", "revision of auth store is old", "user name is empty"];
+/// What is exhausted for good: the room in a request, and that in the database.
+const FOR_GOOD: [&str; 2] = ["larger than max", "database space exceeded"];
 
 /// Why etcd did not do something.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +83,8 @@ impl Fault {
             Self::NoLeader { .. } => true,
             // the connection that is made next reads the password again
             Self::Call { source: Error::GRpcStatus(status), .. } => {
-                NOT_THIS_USER.contains(&(status.code() as i32))
+                let (code, text) = (status.code() as i32, status.message());
+                is_of_this_user(code, text) || is_of_this_request(code, text)
             }
             Self::Call { .. } | Self::Silent { .. } => false,
             Self::File { .. } | Self::Compacted | Self::Empty | Self::TooMany => true,
@@ -88,12 +98,28 @@ impl Fault {
             // every member would say the same
             Self::Call { source: Error::LeaseKeepAliveError(_), .. } => false,
             Self::Call { source: Error::GRpcStatus(status), .. } => {
-                ![OUT_OF_RANGE, PERMISSION_DENIED].contains(&(status.code() as i32))
+                let code = status.code() as i32;
+                ![OUT_OF_RANGE, PERMISSION_DENIED].contains(&code)
+                    && !is_of_this_request(code, status.message())
             }
             Self::Call { .. } => true,
             Self::File { .. } => true,
             Self::Compacted | Self::Empty | Self::TooMany => false,
         }
+    }
+}
+
+/// Whether a refusal speaks of who asks.
+fn is_of_this_user(code: i32, text: &str) -> bool {
+    code == UNAUTHENTICATED || code == INVALID_ARGUMENT && OF_PASSWORDS.iter().any(|what| text.contains(what))
+}
+
+/// Whether a refusal speaks of the request, which no member would do.
+fn is_of_this_request(code: i32, text: &str) -> bool {
+    match code {
+        INVALID_ARGUMENT => !is_of_this_user(code, text),
+        RESOURCE_EXHAUSTED => FOR_GOOD.iter().any(|what| text.contains(what)),
+        _ => false,
     }
 }
 

@@ -113,6 +113,22 @@ async fn a_list_of_many_pages_is_whole() {
 }
 
 #[tokio::test]
+async fn a_commit_that_etcd_refuses_for_its_size_is_refused_at_once_and_its_endpoint_is_kept() {
+    let Some(server) = Server::start().await else { return };
+    let store = server.open("/a").await;
+    let turns = *store.link.subscribe().borrow();
+    // etcd itself refuses the one, and its gRPC the other
+    for (kib, says) in [(1_800, "too large"), (4_096, "larger than max")] {
+        let value = "x".repeat(kib << 10);
+        let refused =
+            store.commit(vec![write("x", Expect::Any, Some(&value))]).await.unwrap_err().to_string();
+        assert!(refused.contains(says), "{refused}");
+    }
+    assert_eq!(*store.link.subscribe().borrow(), turns, "another endpoint would say the same");
+    store.commit(vec![write("x", Expect::Any, Some("1"))]).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_store_that_was_put_back_is_noticed_by_the_watch() {
     let Some(mut server) = Server::start().await else { return };
     let store = server.open("/a").await;
