@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::feed::{KeyForm, Sequence};
 
+mod elsewhere;
 mod together;
 
 pub(crate) use together::together;
@@ -48,6 +49,8 @@ pub(crate) struct Registry {
     /// Keys that were in force, and the form of which that was true.
     latched: Mutex<HashMap<RoutingKey, Latch>>,
     heard: watch::Sender<u64>,
+    /// What other replicas said of theirs.
+    elsewhere: Mutex<elsewhere::Elsewhere>,
     /// Until then proxies of the run before, or of a replica that has gone, may still come back.
     returning: Mutex<Option<Instant>>,
 }

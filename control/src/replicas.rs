@@ -11,6 +11,7 @@ use std::{
 use bellhop_api::RoutingKey;
 use futures_util::{FutureExt, future::BoxFuture, future::join_all};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::{config::PeerTrust, store::StoreError};
 
@@ -123,10 +124,22 @@ pub(crate) struct Fleet {
     known: Mutex<Vec<Replica>>,
 }
 
+/// What one replica said.
+#[derive(Debug)]
+pub(crate) struct Answer<T> {
+    /// Its id.
+    pub(crate) from: String,
+    pub(crate) said: T,
+    /// When it came.
+    pub(crate) came: Instant,
+    /// How long it took: it tells of some moment in between.
+    pub(crate) took: Duration,
+}
+
 /// What the others said.
 #[derive(Debug)]
 pub(crate) struct Answers<T> {
-    pub(crate) answers: Vec<T>,
+    pub(crate) answers: Vec<Answer<T>>,
     /// Where those are that said nothing in time.
     pub(crate) unanswered: Vec<String>,
 }
@@ -179,11 +192,15 @@ impl Fleet {
         self.client.keep(whom);
         let path = question.path();
         let ask = |replica: &Replica| {
-            let (url, path) = (replica.url.clone(), path.clone());
+            let (from, url, path) = (replica.id.clone(), replica.url.clone(), path.clone());
             async move {
+                let begun = Instant::now();
                 let asked = self.client.get(&url, &path, self.replicas.secret().unwrap_or_default());
                 match tokio::time::timeout(PATIENCE, asked).await {
-                    Ok(Ok(answer)) => Ok(answer),
+                    Ok(Ok(said)) => {
+                        let came = Instant::now();
+                        Ok(Answer { from, said, came, took: came - begun })
+                    }
                     Ok(Err(error)) => {
                         tracing::debug!(replica = url, %error, "a replica does not answer");
                         Err(url)

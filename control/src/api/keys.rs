@@ -11,13 +11,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Failure, Shared, query::Strict};
-use crate::{
-    control::Control,
-    feed::KeyForm,
-    replicas::{Answers, Question},
-    server::Phase,
-    store::StoreError,
-};
+use crate::{control::Control, feed::KeyForm, replicas::Question, server::Phase, store::StoreError};
 
 /// A proxy that goes silent makes no noise: looked again at least this often while waiting.
 const LOOK: Duration = Duration::from_millis(500);
@@ -71,14 +65,15 @@ pub(super) async fn in_force(
 /// Whether a form of a key is in force, and whether this replica is the only one.
 async fn judge(control: &Control, form: &KeyForm) -> Result<(InForce, bool), Problem> {
     let others = control.others().await.map_err(|error| unknown(&error))?;
-    if others.is_empty() {
+    if others.is_empty() && !control.registry.has_left_behind() {
         return Ok((control.registry.in_force(form), true));
     }
     let (key, digest) = (&form.unit.key, &*form.unit.digest);
     let question = Question::InForce { key, digest, revision: control.revision() };
-    let Answers { mut answers, unanswered } = control.fleet.ask(&others, &question).await;
-    answers.push(control.registry.holds(key, digest, Some(form)));
-    Ok((control.registry.judge(form, answers, unanswered), false))
+    let told = control.fleet.ask(&others, &question).await;
+    control.registry.remember(&told.answers, &others);
+    let here = control.registry.holds(key, digest, Some(form));
+    Ok((control.registry.judge(form, here, told), others.is_empty()))
 }
 
 fn unknown(error: &StoreError) -> Problem {

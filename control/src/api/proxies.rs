@@ -49,9 +49,10 @@ pub(super) async fn ask_all(control: &Control, others: &[Replica]) -> ProxyList 
     if others.is_empty() {
         return ProxyList { items: control.registry.list(&newest), unanswered: Vec::new() };
     }
-    let Answers { mut answers, unanswered } = control.fleet.ask(others, &Question::Proxies).await;
-    answers.push(control.registry.all(&newest));
-    ProxyList { items: together(answers), unanswered }
+    let Answers { answers, unanswered } = control.fleet.ask(others, &Question::Proxies).await;
+    let mut parts: Vec<_> = answers.into_iter().map(|answer| answer.said).collect();
+    parts.push(control.registry.all(&newest));
+    ProxyList { items: together(parts), unanswered }
 }
 
 pub(super) async fn report(

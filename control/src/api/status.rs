@@ -30,7 +30,8 @@ pub(super) async fn status(State(api): Shared, Strict(NoQuery {}): Strict<NoQuer
         tokio::join!(ask_all(control, &others), control.fleet.ask(&others, &Question::Status));
     let mut replicas = vec![control.replica_status()];
     for other in others {
-        let told = told.answers.iter().find(|told: &&ReplicaStatus| told.id == other.id).cloned();
+        let mut told = told.answers.iter().map(|answer| &answer.said);
+        let told = told.find(|told: &&ReplicaStatus| told.id == other.id).cloned();
         let told = told.unwrap_or(ReplicaStatus { id: other.id, ..ReplicaStatus::default() });
         replicas.push(ReplicaStatus { address: Some(other.url), ..told });
     }

@@ -1,9 +1,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
-use bellhop_api::watch::KeyUnit;
+use bellhop_api::{
+    answers::{ReplicaHolds, ReplicaInForce},
+    watch::KeyUnit,
+};
 use tokio::time::advance;
 
 use super::*;
+use crate::replicas::{Answer, Answers, Replica};
 
 const NEW: &str = "00000000000000aa";
 
@@ -128,4 +132,65 @@ async fn what_a_proxy_acknowledged_in_an_earlier_life_says_nothing_of_this_one()
     hear(&registry, "p1", report("between", Some(NEW)));
     hear(&registry, "p1", report("an old snapshot", None));
     assert!(!registry.in_force(&form(9)).in_force);
+}
+
+/// What another replica says of one proxy, in an answer that has just come and took so long.
+fn told(holds: bool, reported_ms: u64, took_ms: u64) -> Answers<ReplicaInForce> {
+    let proxy =
+        ReplicaHolds { id: "p1".into(), holds, heard_ms: reported_ms, reported_ms: Some(reported_ms) };
+    let said = ReplicaInForce { settled: true, latched: None, proxies: vec![proxy] };
+    let took = Duration::from_millis(took_ms);
+    let answer = Answer { from: "other".into(), said, came: Instant::now(), took };
+    Answers { answers: vec![answer], unanswered: Vec::new() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_to_two_replicas_are_put_in_their_order_and_where_that_is_not_certain_both_must_say_it() {
+    let said_here = |registry: &Registry, ago_ms| {
+        let here = registry.holds(&"a".parse().unwrap(), NEW, Some(&form(9)));
+        let mut here = ReplicaInForce { settled: true, ..here };
+        here.proxies[0].reported_ms = Some(ago_ms);
+        here
+    };
+    for (holds_here, here_ms, there, expected) in [
+        (true, 500, told(false, 100, 0), false),
+        (false, 500, told(true, 100, 0), true),
+        (true, 100, told(false, 500, 0), true),
+        // the answer tells of some moment in 900 ms: the report there may be the later one, or the earlier
+        (true, 500, told(false, 100, 900), false),
+        (false, 500, told(true, 100, 900), false),
+        (true, 500, told(true, 100, 900), true),
+        (true, 2_000, told(false, 100, 900), false),
+        (false, 2_000, told(true, 100, 900), true),
+    ] {
+        let registry = Registry::default();
+        hear(&registry, "p1", report(if holds_here { "t9" } else { "t1" }, None));
+        let here = said_here(&registry, here_ms);
+        let judged = registry.judge(&form(9), here, there);
+        assert_eq!(judged.in_force, expected, "{holds_here} {here_ms} ms ago here: {judged:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_proxies_of_a_replica_that_has_gone_are_waited_for_and_then_lost_unless_they_come_here() {
+    let registry = Registry::default();
+    let other = Replica { id: "other".into(), url: "http://other:1".into() };
+    let nobody = || Answers { answers: Vec::new(), unanswered: Vec::new() };
+    let here = |registry: &Registry| registry.holds(&"a".parse().unwrap(), NEW, Some(&form(9)));
+    hear(&registry, "p2", report("t9", None));
+    let answers = told(false, 0, 0);
+    registry.remember(&answers.answers, &[other]);
+    assert_eq!(registry.judge(&form(9), here(&registry), answers).waiting_for, ["p1"]);
+    registry.remember(&[], &[]);
+    assert!(registry.has_left_behind());
+    let waiting = registry.judge(&form(9), here(&registry), nobody());
+    assert_eq!((waiting.in_force, waiting.waiting_for), (false, vec!["p1".to_owned()]));
+    advance(LOST_AFTER).await;
+    hear(&registry, "p2", report("t9", None));
+    let lost = registry.judge(&form(9), here(&registry), nobody());
+    assert_eq!((lost.in_force, lost.proxies, lost.lost), (true, 1, vec!["p1".to_owned()]));
+    hear(&registry, "p1", report("t1", None));
+    let newer = registry.holds(&"a".parse().unwrap(), NEW, Some(&form(10)));
+    let back = registry.judge(&form(10), newer, nobody());
+    assert_eq!((back.waiting_for, back.lost), (vec!["p1".to_owned(), "p2".to_owned()], Vec::new()));
 }

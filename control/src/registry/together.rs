@@ -1,7 +1,8 @@
 //! What several replicas know of proxies, put together.
 //!
 //! A proxy may watch one replica and report to another, and may have moved from one to the other: what it last said
-//! counts, whoever heard it.
+//! counts, whoever heard it. Answers come from different moments: of two reports between which the order is not certain,
+//! neither is believed alone.
 
 use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
@@ -11,7 +12,7 @@ use bellhop_api::{
 };
 
 use super::{LOST_AFTER, Latch, Proxy, Registry, forget};
-use crate::feed::KeyForm;
+use crate::{feed::KeyForm, replicas::Answers};
 
 impl Registry {
     /// Which proxies that were heard here hold a form of a key. `form`: the key's newest form here, which may be another.
@@ -36,31 +37,29 @@ impl Registry {
         ReplicaInForce { settled: self.all_there(), latched: latch.map(|latch| latch.proxies), proxies: seen }
     }
 
-    /// Whether a form of a key is in force, as all replicas together know it. `unanswered`: those that said nothing.
+    /// Whether a form of a key is in force, as all replicas together know it.
     pub(crate) fn judge(
         &self,
         form: &KeyForm,
-        parts: Vec<ReplicaInForce>,
-        unanswered: Vec<String>,
+        here: ReplicaInForce,
+        told: Answers<ReplicaInForce>,
     ) -> InForce {
-        let settled = parts.iter().all(|part| part.settled);
-        let latched = parts.iter().filter_map(|part| part.latched).max();
-        let mut all: BTreeMap<String, ReplicaHolds> = BTreeMap::new();
-        for seen in parts.into_iter().flat_map(|part| part.proxies) {
-            match all.get_mut(&seen.id) {
-                None => drop(all.insert(seen.id.clone(), seen)),
-                Some(held) => {
-                    let heard_ms = held.heard_ms.min(seen.heard_ms);
-                    if later(seen.reported_ms, held.reported_ms) {
-                        *held = seen;
-                    }
-                    held.heard_ms = heard_ms;
-                }
-            }
+        let Answers { answers, unanswered } = told;
+        let mut settled = here.settled;
+        let mut latched = here.latched;
+        let mut all = BTreeMap::new();
+        put_together(&mut all, here.proxies, Duration::ZERO, Duration::ZERO);
+        for answer in answers {
+            settled &= answer.said.settled;
+            latched = latched.max(answer.said.latched);
+            put_together(&mut all, answer.said.proxies, answer.came.elapsed(), answer.took);
+        }
+        for (id, silent) in self.left_behind(|id| all.contains_key(id)) {
+            all.insert(id, Seen { holds: false, silent, reported: None });
         }
         let (mut counted, mut waiting_for, mut lost) = (0, Vec::new(), Vec::new());
         for (id, seen) in all {
-            match (seen.heard_ms >= millis(LOST_AFTER), seen.holds) {
+            match (seen.silent >= LOST_AFTER, seen.holds) {
                 (true, false) => lost.push(id),
                 (true, true) => {}
                 (false, true) => counted += 1,
@@ -108,6 +107,52 @@ impl Proxy {
 impl Latch {
     fn is_of(&self, form: &KeyForm) -> bool {
         self.digest == form.unit.digest && self.changed == form.changed
+    }
+}
+
+/// A proxy, as those replicas know it together that have been put together.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    holds: bool,
+    /// At least for so long.
+    silent: Duration,
+    reported: Option<Ago>,
+}
+
+/// How long ago something was, where nobody knows exactly: an answer tells of a moment between question and arrival.
+#[derive(Debug, Clone, Copy)]
+struct Ago {
+    least: Duration,
+    most: Duration,
+}
+
+/// Adds what one replica said, `ago`, in an answer that took so long.
+fn put_together(all: &mut BTreeMap<String, Seen>, proxies: Vec<ReplicaHolds>, ago: Duration, took: Duration) {
+    for proxy in proxies {
+        let since = |ms| Duration::from_millis(ms) + ago;
+        let reported = proxy.reported_ms.map(since).map(|least| Ago { least, most: least + took });
+        let seen = Seen { holds: proxy.holds, silent: since(proxy.heard_ms), reported };
+        let held = all.entry(proxy.id).or_insert(seen);
+        *held = held.and(seen);
+    }
+}
+
+impl Seen {
+    /// What it last said counts. Where that cannot be told, it holds what it holds by both.
+    fn and(self, other: Self) -> Self {
+        let silent = self.silent.min(other.silent);
+        let (holds, reported) = match (self.reported, other.reported) {
+            (Some(a), Some(b)) if a.most < b.least => (self.holds, Some(a)),
+            (Some(a), Some(b)) if b.most < a.least => (other.holds, Some(b)),
+            (Some(a), Some(b)) => {
+                let both = Ago { least: a.least.min(b.least), most: a.most.max(b.most) };
+                (self.holds && other.holds, Some(both))
+            }
+            (Some(a), None) => (self.holds, Some(a)),
+            (None, Some(b)) => (other.holds, Some(b)),
+            (None, None) => (self.holds && other.holds, None),
+        };
+        Self { holds, silent, reported }
     }
 }
 
