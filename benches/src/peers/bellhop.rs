@@ -1,6 +1,11 @@
 //! bellhop-proxy, its routes coming from a real control process: in fixed-upstream mode, and intercepting.
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context;
 
@@ -74,16 +79,22 @@ impl Bellhop {
 /// Where it cannot be started.
 pub fn start_fixed(stage: &Stage, name: &str, fixed: &Fixed, more: &[OsString]) -> anyhow::Result<Process> {
     let program = stage.programs.bellhop.as_ref().context("no bellhop-proxy")?;
+    let mut args = fixed_flags(fixed);
+    args.extend(unlogged());
+    args.extend_from_slice(more);
+    Process::start(name, &stage.proxy_seat(), program, &args, stage.dir())
+}
+
+fn fixed_flags(fixed: &Fixed) -> Vec<OsString> {
     let mut args = flags([
         ("--listen", fixed.listen.to_string()),
         ("--upstream", fixed.upstream.to_string()),
         ("--destination", format!("items.default:{PORT}")),
         ("--admin", fixed.admin_socket.as_ref().map_or_else(|| fixed.admin.to_string(), unix)),
     ]);
-    args.extend(shared());
+    args.extend(one_worker());
     args.push("--allow-loopback-endpoints".into());
-    args.extend_from_slice(more);
-    Process::start(name, &stage.proxy_seat(), program, &args, stage.dir())
+    args
 }
 
 /// A Unix socket as `--admin` and `--take-over` take it.
@@ -92,9 +103,13 @@ pub(crate) fn unix(path: &PathBuf) -> String {
     format!("unix:{}", path.display())
 }
 
-fn shared() -> Vec<OsString> {
-    // No peer logs requests either; README.md tells what the log costs.
-    flags([("--workers", "1".to_owned()), ("--access-log", "off".to_owned())])
+fn one_worker() -> Vec<OsString> {
+    flags([("--workers", "1".to_owned())])
+}
+
+/// No other peer logs requests either.
+fn unlogged() -> Vec<OsString> {
+    flags([("--access-log", "off".to_owned())])
 }
 
 /// The addresses of a proxy in fixed-upstream mode.
@@ -148,6 +163,23 @@ pub async fn start_with_sandboxes(stage: &Stage, sandboxes: usize) -> anyhow::Re
     Ok(peer)
 }
 
+/// Starts a proxy with the access log that it has unless told otherwise: a line for each keyed request. Nobody keeps
+/// them: a run writes gigabytes.
+pub(super) async fn start_logged(stage: &Stage) -> anyhow::Result<Peer> {
+    let bellhop = Bellhop::control(stage, 0).await?;
+    let fixed = Fixed::before(stage.ground.baseline)?;
+    let mut args: Vec<OsString> = ["-c", "exec \"$0\" \"$@\" >/dev/null"].map(OsString::from).into();
+    args.push(bellhop.program.clone().into());
+    args.extend(fixed_flags(&fixed));
+    args.extend(flags([("--control", bellhop.control.url()), ("--access-log", "keyed".to_owned())]));
+    let kind = Kind::BellhopLogged;
+    let mut process = Process::start(kind.name(), &stage.proxy_seat(), Path::new("sh"), &args, stage.dir())?;
+    process.wait_listening(fixed.listen).await?;
+    let mut peer = Peer::of(kind, process, (fixed.listen, fixed.listen), &stage.ground);
+    peer.companions.push(bellhop.into_control());
+    Ok(peer)
+}
+
 /// Starts an intercepting proxy in a network of its own: the load dials the baseline's own address there, and the packet
 /// filters of `bellhop-proxy intercept` lead it through.
 pub(super) async fn start_intercepted(stage: &Stage) -> anyhow::Result<Peer> {
@@ -169,7 +201,7 @@ pub(super) async fn start_intercepted(stage: &Stage) -> anyhow::Result<Peer> {
     let admin = place.free_port().await?.to_string();
     let mut args = flags([("--admin", admin), ("--control", bellhop.control.url())]);
     args.push("--intercepted".into());
-    args.extend(shared());
+    args.extend(one_worker().into_iter().chain(unlogged()));
     let kind = Kind::BellhopIntercepted;
     let mut process = Process::start(kind.name(), &seat, &program, &args, stage.dir())?;
     process.wait_listening(SocketAddr::from(([127, 0, 0, 1], OUTBOUND))).await?;
