@@ -75,7 +75,7 @@ pub fn start(mut config: Config) -> Result<Running, StartError> {
     let shared = Shared::new(config, predecessor.is_some()).map_err(StartError::Thread)?;
     let shared: SharedRef = Arc::new(shared);
     let file_is_left = shared.succession.file_is_left();
-    let mut from = admin::From { inherited: &mut inherited, follows: predecessor.is_some(), file_is_left };
+    let mut from = admin::From { inherited: &mut inherited, file_is_left };
     let doors = Doors::open(&shared.config.admin, &mut from)?;
     inherited.finish()?;
     offer(&shared, &bound, &doors).map_err(StartError::Thread)?;

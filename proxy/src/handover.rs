@@ -18,7 +18,7 @@ use std::{io, path::PathBuf};
 
 pub(crate) use self::{
     give::give,
-    inherited::Inherited,
+    inherited::{Giver, Inherited},
     succession::{Offer, Succession},
     take::Predecessor,
 };

@@ -19,7 +19,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::{
     config::{Admin, AdminAddress},
-    handover::Inherited,
+    handover::{Giver, Inherited},
 };
 
 /// Whoever asks for a status waits no longer than a moment.
@@ -73,8 +73,6 @@ impl Drop for SocketFile {
 pub(crate) struct From<'a> {
     /// Sockets that somebody else opened.
     pub(crate) inherited: &'a mut Inherited,
-    /// Whether the one before has left its admin socket's file to this proxy.
-    pub(crate) follows: bool,
     /// Set while the file of the admin socket shall be left alone.
     pub(crate) file_is_left: Arc<AtomicBool>,
 }
@@ -87,9 +85,10 @@ impl From<'_> {
     fn unix(&mut self, path: &Path) -> Result<Bound, AdminBindError> {
         let left = Arc::clone(&self.file_is_left);
         match self.inherited.unix(path) {
-            Some(socket) => {
+            Some((socket, giver)) => {
                 is_for_its_owner_alone(path).map_err(|source| cannot_open(path, source))?;
-                let file = self.follows.then(|| SocketFile { path: path.to_owned(), left });
+                // The one before leaves it to this proxy; any other giver's is its own.
+                let file = (giver == Giver::Predecessor).then(|| SocketFile { path: path.to_owned(), left });
                 Ok(Bound::Unix(socket, file))
             }
             None => unix(path, left),

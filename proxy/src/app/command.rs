@@ -39,7 +39,7 @@ Examples:
   An application with HTTP_PROXY:  bellhop-proxy --explicit 127.0.0.1:3128 --control http://127.0.0.1:7070
 
 Signals: SIGTERM and SIGINT drain (unready, connections come to their end); a second one ends at once.
-Exit status: 0 drained; 1 cannot start, or ended by a second signal; 64 wrong usage.";
+Exit status: 0 drained; 1 cannot start, cannot take over, or ended by a second signal; 64 wrong usage.";
 
 #[derive(Debug, clap::Parser)]
 #[command(name = "bellhop-proxy", version, about = ABOUT, after_help = AFTER, max_term_width = 110)]
@@ -116,13 +116,27 @@ fn run(config: Config) -> ExitCode {
         Ok(config) => tracing::info!(addresses = ?running.addresses(), %config, "serving"),
         Err(error) => tracing::error!(%error, "the effective configuration cannot be told"),
     }
-    if signals.until_the_end(&running) {
-        tracing::info!("drained");
-        ExitCode::SUCCESS
-    } else {
-        tracing::warn!("ended by a second signal");
-        ExitCode::FAILURE
+    match signals.until_the_end(&running) {
+        End::Drained => {
+            tracing::info!("drained");
+            ExitCode::SUCCESS
+        }
+        End::Cut => {
+            tracing::warn!("ended by a second signal");
+            ExitCode::FAILURE
+        }
+        End::NeverServed => ExitCode::FAILURE,
     }
+}
+
+/// How a proxy that had started came to its end.
+enum End {
+    /// As it was told to.
+    Drained,
+    /// By a second signal.
+    Cut,
+    /// Before it accepted anything, told by nobody: the proxy that it was to follow goes on.
+    NeverServed,
 }
 
 /// An error and what caused it, on one line: the JSON log leaves out an error's sources.
@@ -147,19 +161,22 @@ impl Signals {
         Ok(Self { runtime, terminate, interrupt })
     }
 
-    /// Waits for signals or the end; whether the proxy came to its end by itself.
-    fn until_the_end(self, running: &Running) -> bool {
+    /// Waits for signals or the end.
+    fn until_the_end(self, running: &Running) -> End {
         let Self { runtime, mut terminate, mut interrupt } = self;
+        let shared = &running.shared;
         runtime.block_on(async {
-            for phase in [Phase::Draining, Phase::Ended] {
+            for (phase, by_itself) in [(Phase::Draining, End::NeverServed), (Phase::Ended, End::Drained)] {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
-                    () = running.shared.drain.reached(Phase::Ended) => return true,
+                    () = shared.drain.reached(Phase::Ended) => {
+                        return if shared.succession.is_open() { End::Drained } else { by_itself };
+                    }
                 }
-                running.shared.advance(phase);
+                shared.advance(phase);
             }
-            false
+            End::Cut
         })
     }
 }

@@ -90,21 +90,26 @@ impl House {
     }
 }
 
-/// Takes the place of the one before: accepts when ready, and only then lets it go.
+/// Takes the place of the one before: lets it go when ready, and accepts then. Who comes in between waits in a queue of
+/// the kernel's; and two never serve at once, should the one before have waited too long.
 async fn succeed(shared: &SharedRef, predecessor: Predecessor, admin: bool) {
     let path = predecessor.path().to_owned();
     let path = path.display();
     tracing::info!(%path, "has the listeners of the proxy there, and accepts when it is ready");
     let mut looks = tokio::time::interval(LOOK);
-    while !status::is_ready(shared) {
+    while !status::is_ready(shared) && !predecessor.goes_on() {
         looks.tick().await;
     }
-    shared.open();
     match tokio::task::spawn_blocking(move || predecessor.dismiss(admin)).await {
-        Ok(Ok(())) => tracing::info!(%path, "took over; the proxy there drains"),
-        Ok(Err(error)) => {
-            tracing::warn!(%path, %error, "took over; the proxy there is gone or does not answer")
+        Ok(Ok(true)) => tracing::info!(%path, "takes over; the proxy there drains"),
+        Ok(Ok(false)) => {
+            tracing::error!(%path, "was not ready in time: the proxy there goes on, and this one ends");
+            return shared.advance(Phase::Ended);
         }
-        Err(error) => tracing::error!(%error, "took over, and could not tell"),
+        Ok(Err(error)) => {
+            tracing::warn!(%path, %error, "takes over; the proxy there is gone or does not answer");
+        }
+        Err(error) => tracing::error!(%error, "takes over, and could not tell"),
     }
+    shared.open();
 }

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
-use super::{HandoverError, Inherited};
+use super::{Giver, HandoverError, Inherited};
 use crate::config::Activation;
 
 /// The first descriptor behind standard input, output and error.
@@ -25,7 +25,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// They are not what was announced.
 pub(super) fn sockets(announced: Option<&Activation>) -> Result<Inherited, HandoverError> {
-    let mut inherited = Inherited::new(announced.is_some());
+    let mut inherited = Inherited::default();
     let Some(Activation { count, names }) = announced else { return Ok(inherited) };
     if *count != names.len() {
         return Err(HandoverError::Unnamed { count: *count, named: names.len() });
@@ -35,7 +35,7 @@ pub(super) fn sockets(announced: Option<&Activation>) -> Result<Inherited, Hando
     }
     for (number, name) in (FIRST..).zip(names) {
         let socket = own(number).ok_or_else(|| HandoverError::NotListening { name: name.clone() })?;
-        inherited.add(name, socket)?;
+        inherited.add(Giver::Starter, name, socket)?;
     }
     Ok(inherited)
 }

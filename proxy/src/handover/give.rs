@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd as _, BorrowedFd},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use rustix::process::geteuid;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Interest},
     net::UnixStream,
+    time::timeout,
 };
 
 use super::wire::{self, Draining, MAX_SOCKETS, Offered, PATH, PROTOCOL, Serving};
@@ -21,6 +23,9 @@ use crate::{admin::text, drain::Phase, shared::SharedRef};
 
 /// What the successor has to say is short.
 const MAX_LINE: u64 = 1024;
+/// How long a successor may take to be ready, others being turned away meanwhile: far longer than the largest table takes
+/// to come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Answers a request for the sockets, from a caller who runs as the user `uid`; none where it asks for something else.
 pub(crate) fn give(
@@ -94,22 +99,34 @@ async fn hand_over(shared: &SharedRef, upgrade: OnUpgrade) -> io::Result<()> {
     let upgraded = upgrade.await.map_err(io::Error::other)?;
     let parts =
         upgraded.downcast::<TokioIo<UnixStream>>().map_err(|_| io::Error::other("this is no Unix socket"))?;
-    let stream = parts.io.into_inner();
+    to_successor(shared, parts.io.into_inner()).await
+}
+
+pub(super) async fn to_successor(shared: &SharedRef, stream: UnixStream) -> io::Result<()> {
     let turn = shared.succession.turn().ok_or_else(|| io::Error::other("another successor is on its way"))?;
     send_sockets(shared, &stream).await?;
     let mut stream = BufReader::new(stream);
-    let mut line = Vec::new();
-    (&mut stream).take(MAX_LINE).read_until(b'\n', &mut line).await?;
-    if line.is_empty() {
-        return Err(io::Error::other("it ended before it was ready"));
-    }
-    let Serving { admin } = serde_json::from_slice(&line)?;
-    turn.complete(admin);
+    let Ok(serving) = timeout(PATIENCE, serving(&mut stream)).await else {
+        // So that it does not come to serve beside this one. Where that cannot be told it is gone.
+        let _ = stream.write_all(&wire::line(&Draining { draining: false })?).await;
+        let why = format!("it was not ready within {} s", PATIENCE.as_secs());
+        return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+    };
+    turn.complete(serving?.admin);
     tracing::info!("a successor serves the listeners");
     shared.advance(Phase::Draining);
     // The successor may be gone again; there is no way back, and nobody left to tell.
     let _ = stream.write_all(&wire::line(&Draining { draining: true })?).await;
     Ok(())
+}
+
+async fn serving(stream: &mut BufReader<UnixStream>) -> io::Result<Serving> {
+    let mut line = Vec::new();
+    stream.take(MAX_LINE).read_until(b'\n', &mut line).await?;
+    if line.is_empty() {
+        return Err(io::Error::other("it ended before it was ready"));
+    }
+    Ok(serde_json::from_slice(&line)?)
 }
 
 async fn send_sockets(shared: &SharedRef, stream: &UnixStream) -> io::Result<()> {

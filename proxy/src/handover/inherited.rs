@@ -15,16 +15,22 @@ use super::{HandoverError, NAMES};
 
 /// Listening sockets that somebody else opened, until their listener asks for them.
 #[derive(Debug, Default)]
-pub(crate) struct Inherited {
-    sockets: Vec<Handed>,
-    /// Whether one that no listener asks for is a fault.
-    strict: bool,
+pub(crate) struct Inherited(Vec<Handed>);
+
+/// Who handed a socket over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Giver {
+    /// Whoever started this process keeps it open: one that no listener asks for would hold callers that nobody answers.
+    Starter,
+    /// The proxy before closes it as it goes.
+    Predecessor,
 }
 
 #[derive(Debug)]
 struct Handed {
     name: &'static str,
     socket: Socket,
+    giver: Giver,
 }
 
 #[derive(Debug)]
@@ -33,21 +39,31 @@ enum Socket {
     Unix(UnixListener, PathBuf),
 }
 
-impl Inherited {
-    /// None yet. Where `strict`, each has to find its listener.
-    pub(super) fn new(strict: bool) -> Self {
-        Self { sockets: Vec::new(), strict }
+impl Socket {
+    /// An address has one listening socket.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(_, one), Self::Tcp(_, other)) => one == other,
+            (Self::Unix(_, one), Self::Unix(_, other)) => one == other,
+            (Self::Tcp(..), Self::Unix(..)) | (Self::Unix(..), Self::Tcp(..)) => false,
+        }
     }
+}
 
-    /// One more socket, which stops blocking from here on.
+impl Inherited {
+    /// One more socket, which stops blocking from here on. The proxy before may have one from the same starter: then it
+    /// is here already.
     ///
     /// # Errors
     /// It is for no listener that there is, or does not listen.
-    pub(super) fn add(&mut self, name: &str, socket: OwnedFd) -> Result<(), HandoverError> {
+    pub(super) fn add(&mut self, giver: Giver, name: &str, socket: OwnedFd) -> Result<(), HandoverError> {
         let known = NAMES.into_iter().find(|known| *known == name);
         let known = known.ok_or_else(|| HandoverError::UnknownName { name: name.to_owned() })?;
         let socket = typed(socket).ok_or_else(|| HandoverError::NotListening { name: name.to_owned() })?;
-        self.sockets.push(Handed { name: known, socket });
+        let is_here = |handed: &Handed| handed.name == known && handed.socket.is_same(&socket);
+        if giver == Giver::Starter || !self.0.iter().any(is_here) {
+            self.0.push(Handed { name: known, socket, giver });
+        }
         Ok(())
     }
 
@@ -56,23 +72,23 @@ impl Inherited {
         let fits = |address: &SocketAddr| {
             address.ip() == wanted.ip() && (address.port() == wanted.port() || wanted.port() == 0)
         };
-        let at = self.sockets.iter().position(|handed| {
+        let at = self.0.iter().position(|handed| {
             handed.name == name && matches!(&handed.socket, Socket::Tcp(_, address) if fits(address))
         })?;
-        match self.sockets.remove(at).socket {
+        match self.0.remove(at).socket {
             Socket::Tcp(socket, _) => Some(socket),
             Socket::Unix(..) => None,
         }
     }
 
-    /// The socket for the admin listener on this path.
-    pub(crate) fn unix(&mut self, wanted: &Path) -> Option<UnixListener> {
-        let at = self.sockets.iter().position(|handed| {
+    /// The socket for the admin listener on this path, and who gave it.
+    pub(crate) fn unix(&mut self, wanted: &Path) -> Option<(UnixListener, Giver)> {
+        let at = self.0.iter().position(|handed| {
             handed.name == "admin" && matches!(&handed.socket, Socket::Unix(_, path) if path == wanted)
         })?;
-        match self.sockets.remove(at).socket {
-            Socket::Unix(socket, _) => Some(socket),
-            Socket::Tcp(..) => None,
+        match self.0.remove(at) {
+            Handed { socket: Socket::Unix(socket, _), giver, .. } => Some((socket, giver)),
+            Handed { socket: Socket::Tcp(..), .. } => None,
         }
     }
 
@@ -81,15 +97,17 @@ impl Inherited {
     /// # Errors
     /// One that was announced to this process fits none: connections to it would never be answered.
     pub(crate) fn finish(self) -> Result<(), HandoverError> {
-        for Handed { name, socket } in self.sockets {
+        for Handed { name, socket, giver } in self.0 {
             let address = match socket {
                 Socket::Tcp(_, address) => address.to_string(),
                 Socket::Unix(_, path) => format!("unix:{}", path.display()),
             };
-            if self.strict {
-                return Err(HandoverError::Unwanted { name: name.to_owned(), address });
+            match giver {
+                Giver::Starter => return Err(HandoverError::Unwanted { name: name.to_owned(), address }),
+                Giver::Predecessor => {
+                    tracing::warn!(name, address, "the proxy before listened there and this one does not");
+                }
             }
-            tracing::warn!(name, address, "the proxy before listened there and this one does not");
         }
         Ok(())
     }

@@ -7,8 +7,10 @@ use std::{
     time::Duration,
 };
 
+use rustix::net::RecvFlags;
+
 use super::{
-    HandoverError, Inherited,
+    Giver, HandoverError, Inherited,
     wire::{self, Draining, Offered, PATH, PROTOCOL, Serving},
 };
 
@@ -45,7 +47,7 @@ pub(super) fn ask(path: &Path, to: &mut Inherited) -> Result<Option<Predecessor>
         return Err(failed(io::Error::other("it sent fewer sockets than names")));
     }
     for (name, socket) in offered.names.iter().zip(sockets) {
-        to.add(name, socket)?;
+        to.add(Giver::Predecessor, name, socket)?;
     }
     Ok(Some(Predecessor { stream, path: path.to_owned() }))
 }
@@ -87,14 +89,21 @@ impl Predecessor {
         &self.path
     }
 
-    /// Tells it that this proxy serves; `admin` where this one has its admin socket too. Returns when it drains.
+    /// Whether it waited too long for this proxy, and goes on. It says nothing else before it is told to go.
+    pub(crate) fn goes_on(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        rustix::net::recv(&self.stream, &mut [0_u8; 1], flags).is_ok_and(|(count, _)| count > 0)
+    }
+
+    /// Tells it that this proxy is ready; `admin` where this one has its admin socket too. Whether it drains now, or goes
+    /// on since it waited too long.
     ///
     /// # Errors
     /// It is gone. Its sockets are not.
-    pub(crate) fn dismiss(mut self, admin: bool) -> io::Result<()> {
-        self.stream.write_all(&wire::line(&Serving { admin })?)?;
-        let (line, _) = wire::receive_with(&self.stream)?;
-        serde_json::from_slice::<Draining>(&line)?;
-        Ok(())
+    pub(crate) fn dismiss(mut self, admin: bool) -> io::Result<bool> {
+        // Where that fails it may have said its last word before.
+        let told = self.stream.write_all(&wire::line(&Serving { admin })?);
+        let (line, _) = wire::receive_with(&self.stream).map_err(|error| told.err().unwrap_or(error))?;
+        Ok(serde_json::from_slice::<Draining>(&line)?.draining)
     }
 }

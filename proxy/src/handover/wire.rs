@@ -38,7 +38,7 @@ pub(super) struct Serving {
     pub(super) admin: bool,
 }
 
-/// From the one before: it drains.
+/// From the one before: it drains, or goes on since it waited too long.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Draining {
     pub(super) draining: bool,

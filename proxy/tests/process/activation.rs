@@ -67,6 +67,31 @@ fn f27_proxies_that_are_handed_the_same_sockets_one_after_another_lose_nothing()
     assert!(failures.is_empty(), "{} of {answered} failed, at first {}", failures.len(), failures[0]);
 }
 
+/// F27: both proxies have the same sockets from the supervisor, and the admin socket passes from one to the next.
+#[test]
+fn f27_a_proxy_that_is_handed_sockets_takes_over_from_one_that_was_handed_the_same() {
+    let upstream = load::server();
+    let ((listen, address), (status, status_address)) = (listener(), listener());
+    let directory = tempfile::tempdir().unwrap();
+    let admin = directory.path().join("admin");
+    let arguments = format!(
+        "--listen {address} --upstream {upstream} --status-listen {status_address} --admin unix:{0} --take-over unix:{0}",
+        admin.display()
+    );
+    let start = || Proxy::from_command(&mut with_sockets([&listen, &status], "listen:status", &arguments));
+    let mut proxy = start();
+    let load = Load::start(address);
+    for _ in 0..3 {
+        load.flows(150);
+        let mut before = std::mem::replace(&mut proxy, start());
+        assert_eq!(before.ends().code(), Some(0), "{}", before.rest_of_log());
+        assert!(admin.exists(), "the admin socket's file is the next one's");
+    }
+    load.flows(150);
+    let failures = load.stop();
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
 #[test]
 fn sockets_that_fit_no_listener_are_refused_by_name() {
     let ((one, first), (two, second)) = (listener(), listener());

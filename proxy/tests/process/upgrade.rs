@@ -153,6 +153,26 @@ fn f27_a_successor_that_ends_before_it_is_ready_leaves_the_proxy_unharmed() {
     assert!(place.admin().exists());
 }
 
+/// F27: nobody watches a successor that hangs for ever; it is given up, and the next one has its turn.
+#[test]
+fn f27_a_successor_that_never_becomes_ready_is_given_up_ends_and_the_next_one_takes_over() {
+    let place = Place::new(load::server());
+    let mut proxy = place.proxy(&[]);
+    let mut stuck = place.proxy(&["--control", "http://127.0.0.1:1", "--require-routes"]);
+    proxy.tells("a successor did not come to serve; this proxy goes on");
+    assert_eq!(stuck.ends().code(), Some(1));
+    assert!(stuck.rest_of_log().contains("was not ready in time"));
+    assert_eq!(place.metric("bellhop_proxy_handovers_total{outcome=\"abandoned\"}"), Some(1));
+    let load = Load::start(place.listen);
+    load.flows(50);
+    let _next = place.proxy(&[]);
+    assert_eq!(proxy.ends().code(), Some(0), "{}", proxy.rest_of_log());
+    load.flows(50);
+    let failures = load.stop();
+    assert!(failures.is_empty(), "{failures:?}");
+    assert!(place.admin().exists(), "the file is the next one's");
+}
+
 /// A drain of the successor before it serves ends that one alone.
 #[test]
 fn f27_a_successor_that_is_told_to_go_before_it_is_ready_takes_no_connection() {
