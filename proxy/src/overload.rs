@@ -13,8 +13,13 @@ use std::{
     time::Duration,
 };
 
-use crate::config::MemoryBudget;
+use tokio::sync::watch;
 
+use crate::{allocator, config::MemoryBudget};
+
+/// How often every thread that may hold much is asked to give back what it can, while requests are shed. Connections may
+/// stay and hold nothing any more, as those of HTTP/2 do; the allocator keeps what they held.
+pub(crate) const RELIEF: Duration = Duration::from_secs(1);
 /// How often a look is taken: the kernel hands out no gigabyte meanwhile, and a look costs a few microseconds.
 const LOOK: Duration = Duration::from_millis(100);
 /// Of a container's limit, so much is the budget: the rest is for the kernel's share, socket buffers for one.
@@ -28,6 +33,8 @@ pub(crate) struct Overload {
     budget: Option<u64>,
     held: AtomicU64,
     sheds: AtomicBool,
+    /// The same, for those who wait for it.
+    shedding: watch::Sender<bool>,
 }
 
 impl Overload {
@@ -37,7 +44,12 @@ impl Overload {
             MemoryBudget::Bytes(bytes) => u64::try_from(bytes).ok(),
             MemoryBudget::Off | MemoryBudget::Auto => None,
         };
-        Self { budget, held: AtomicU64::new(0), sheds: AtomicBool::new(false) }
+        Self {
+            budget,
+            held: AtomicU64::new(0),
+            sheds: AtomicBool::new(false),
+            shedding: watch::Sender::new(false),
+        }
     }
 
     /// Whether requests are answered 503. One relaxed load: asked for each request.
@@ -46,13 +58,27 @@ impl Overload {
         self.sheds.load(Relaxed)
     }
 
+    /// Calls `relieve` again and again while requests are shed. Never returns.
+    pub(crate) async fn relieve(&self, relieve: impl Fn()) {
+        let mut shedding = self.shedding.subscribe();
+        // It fails where the sender is gone, which is part of `self`.
+        while shedding.wait_for(|shedding| *shedding).await.is_ok() {
+            relieve();
+            tokio::time::sleep(RELIEF).await;
+        }
+    }
+
     /// The budget in bytes.
     pub(crate) fn budget(&self) -> Option<u64> {
         self.budget
     }
 
-    /// Watches the memory; returns at once where there is no budget.
+    /// Watches the memory, and gives back what this thread can. Never returns.
     pub(crate) async fn watch(&self) {
+        tokio::join!(self.look(), self.relieve(allocator::give_back));
+    }
+
+    async fn look(&self) {
         let Some(budget) = self.budget else { return };
         let mut looks = tokio::time::interval(LOOK);
         // Kept open: when descriptors run out is when it is needed.
@@ -72,9 +98,11 @@ impl Overload {
         let sheds = self.sheds();
         if !sheds && held > budget {
             self.sheds.store(true, Relaxed);
+            self.shedding.send_replace(true);
             tracing::warn!(held, budget, "over the memory budget: requests are answered 503");
         } else if sheds && held < budget / 100 * WELL_PERCENT {
             self.sheds.store(false, Relaxed);
+            self.shedding.send_replace(false);
             tracing::info!(held, budget, "within the memory budget again");
         }
     }

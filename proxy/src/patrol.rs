@@ -1,5 +1,8 @@
 //! A worker's coarse clock. Connections say until when they may stay as they are, which costs one store; once a second
-//! somebody walks by and wakes those that are over their time. No timer is armed for a request.
+//! somebody walks by and wakes those that are over their time. No timer is armed for a request. On the same rounds memory
+//! is given back that only a burst needed.
+
+mod ebb;
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,22 +12,22 @@ use std::{
 };
 
 use slab::Slab;
+use tokio::runtime::Handle;
 
+use self::ebb::Ebb;
 use crate::{allocator, buffer::Buffers, program};
 
 /// How often the patrol walks: deadlines are this coarse.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// A burst is over when so many have gone, and half of those that there were.
-const BURST: usize = 32;
-
-/// A worker's patrol. It walks only while there is somebody to look after.
+/// A worker's patrol. It walks only while there is somebody to look after, or memory to give back.
 #[derive(Debug, Default)]
 pub(crate) struct Patrol {
     /// The worker's spare buffers, which nobody needs after a burst.
     buffers: Rc<Buffers>,
-    /// Most that were looked after since the last burst.
-    most: Cell<usize>,
+    ebb: RefCell<Ebb>,
+    /// How long the worker had been busy at the last round, since it began.
+    busy: Cell<Duration>,
     rounds: Cell<u32>,
     posts: RefCell<Slab<Rc<Post>>>,
     walking: Cell<bool>,
@@ -76,20 +79,19 @@ impl Patrol {
                 post.waker.borrow().wake_by_ref();
             }
         }
-        self.relieve();
+        let busy = Handle::current().metrics().worker_total_busy_duration(0);
+        let lately = busy.saturating_sub(self.busy.replace(busy));
+        if self.ebb.borrow_mut().round(self.posts.borrow().len(), lately) {
+            self.relieve();
+            program::give_back();
+        }
     }
 
-    /// Gives back what only a burst needed, once it is over.
-    fn relieve(&self) {
-        let (most, now) = (self.most.get(), self.posts.borrow().len());
-        if most.saturating_sub(now) < BURST.max(most / 2) {
-            return self.most.set(most.max(now));
-        }
-        self.most.set(now);
+    /// Gives back what the worker holds for later and does not need now.
+    pub(crate) fn relieve(&self) {
         self.posts.borrow_mut().shrink_to_fit();
         self.buffers.clear();
         allocator::give_back();
-        program::give_back();
     }
 }
 
@@ -101,7 +103,7 @@ async fn walk(patrol: Weak<Patrol>) {
         rounds.tick().await;
         let Some(patrol) = patrol.upgrade() else { return };
         patrol.round();
-        if patrol.posts.borrow().is_empty() {
+        if patrol.posts.borrow().is_empty() && patrol.ebb.borrow().is_over() {
             patrol.walking.set(false);
             return;
         }

@@ -137,6 +137,7 @@ async fn work(
     tokio::select! {
         () = serve_all(&worker, arriving, held) => {}
         () = muster => {}
+        () = worker.shared.overload.relieve(|| worker.patrol.relieve()) => {}
         () = worker.shared.drain.reached(Phase::Ended) => {}
     }
 }
