@@ -3,15 +3,20 @@
 //!
 //! Only intercepted connections can come back, so only proxies that have such listeners note anything. What is forgotten
 //! too early is found one dial later; whoever is accepted later than [`LIFE`] counts against the connection limit.
+//!
+//! An own address is known after connect(2) alone, and may be accepted before that returns. So whoever dials says so first,
+//! and the acceptor waits for a dial that is under way to the destination it asks about. Dials never wait, neither for each
+//! other nor for the acceptor: a lock around the system call would let all workers dial a busy destination one by one.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
     io,
     net::{IpAddr, SocketAddr},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -25,8 +30,10 @@ const LIFE: Duration = Duration::from_secs(2);
 const ROWS: usize = 512;
 /// The oldest of a row makes room.
 const ROW: usize = 8;
-/// So many dials to different destinations do not wait for each other's system calls.
-const GATES: usize = 16;
+/// More threads than are in connect(2) at once: each worker is in one of its own at the most.
+const SEATS: usize = 64;
+/// Of a seat, the bits that tell one dial from the next one to the same destination.
+const TURN_MASK: u64 = 0xffff;
 /// Bits of a note that hold its time, in milliseconds; the others hold what was noted.
 const TIME_BITS: u32 = 24;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
@@ -35,8 +42,9 @@ const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 #[derive(Debug)]
 pub(crate) struct OwnDials {
     notes: Box<[[AtomicU64; ROW]]>,
-    /// Held from before a connect to a destination until it is noted: nobody can be accepted and not be found.
-    gates: [Mutex<()>; GATES],
+    /// Destinations that are being connected to and not yet noted, each with its turn; 0 where nobody sits.
+    seats: [AtomicU64; SEATS],
+    turns: AtomicU64,
     hasher: RandomState,
     began: Instant,
 }
@@ -46,7 +54,8 @@ impl OwnDials {
     pub(crate) fn new() -> Self {
         Self {
             notes: (0..ROWS).map(|_| <[AtomicU64; ROW]>::default()).collect(),
-            gates: [const { Mutex::new(()) }; GATES],
+            seats: [const { AtomicU64::new(0) }; SEATS],
+            turns: AtomicU64::new(0),
             hasher: RandomState::new(),
             began: Instant::now(),
         }
@@ -68,37 +77,64 @@ impl OwnDials {
     }
 
     fn begin(&self, socket: Socket, to: SocketAddr) -> io::Result<Socket> {
-        self.at_gate(to, || {
-            match socket.connect(&to.into()) {
-                Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
-                    return Err(error);
-                }
-                Ok(()) | Err(_) => {}
+        let _seat = self.sit(to);
+        match socket.connect(&to.into()) {
+            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
+                return Err(error);
             }
-            if let Some(from) = socket.local_addr()?.as_socket() {
-                self.note(from, to, Instant::now());
-            }
-            Ok(())
-        })?;
+            Ok(()) | Err(_) => {}
+        }
+        if let Some(from) = socket.local_addr()?.as_socket() {
+            self.note(from, to, Instant::now());
+        }
         Ok(socket)
     }
 
     /// Whether a connection from `peer` that was on its way to `original` is one of this proxy's own.
     pub(crate) fn contains(&self, peer: SocketAddr, original: SocketAddr) -> bool {
-        self.at_gate(original, || self.is_noted(peer, original, Instant::now()))
+        self.wait_for_dials(original);
+        self.is_noted(peer, original, Instant::now())
     }
 
-    fn at_gate<T>(&self, to: SocketAddr, work: impl FnOnce() -> T) -> T {
-        let gate = self.hasher.hash_one(plain(to)) as usize % GATES;
-        let _held = self.gates.get(gate).map(|gate| gate.lock().unwrap_or_else(PoisonError::into_inner));
-        work()
+    /// Says that `to` is being connected to, until the seat is dropped.
+    fn sit(&self, to: SocketAddr) -> Seat<'_> {
+        let turn = self.turns.fetch_add(1, Relaxed);
+        // Never 0.
+        let dial = (self.hasher.hash_one(plain(to)) & !TURN_MASK) | (turn & TURN_MASK) | 1 << 16;
+        let first = turn as usize % SEATS;
+        loop {
+            let seats = self.seats.iter().cycle().skip(first).take(SEATS);
+            for seat in seats {
+                if seat.compare_exchange(0, dial, AcqRel, Relaxed).is_ok() {
+                    return Seat(seat);
+                }
+            }
+            thread::yield_now();
+        }
+    }
+
+    /// Waits until every dial to `to` that is under way now is noted: a system call's time. Later ones do not matter to
+    /// whoever has been accepted.
+    fn wait_for_dials(&self, to: SocketAddr) {
+        let wanted = (self.hasher.hash_one(plain(to)) & !TURN_MASK) | 1 << 16;
+        for seat in &self.seats {
+            let dial = seat.load(Acquire);
+            while dial & !TURN_MASK == wanted && seat.load(Acquire) == dial {
+                thread::yield_now();
+            }
+        }
     }
 
     fn note(&self, from: SocketAddr, to: SocketAddr, now: Instant) {
         let hash = self.hash(from, to);
-        let oldest = self.row(hash).iter().max_by_key(|note| self.age(note.load(Relaxed), now));
-        if let Some(note) = oldest {
-            note.store((hash & !TIME_MASK) | self.millis(now), Relaxed);
+        let fresh = (hash & !TIME_MASK) | self.millis(now);
+        loop {
+            let row = self.row(hash).iter().map(|note| (note, note.load(Relaxed)));
+            let Some((note, old)) = row.max_by_key(|(_, old)| self.age(*old, now)) else { return };
+            // Another thread may have taken it meanwhile.
+            if note.compare_exchange(old, fresh, Relaxed, Relaxed).is_ok() {
+                return;
+            }
         }
     }
 
@@ -122,7 +158,17 @@ impl OwnDials {
     }
 
     fn millis(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.began).as_millis() as u64 & TIME_MASK
+        // What was never noted is older than anything that was, from the beginning on.
+        (now.saturating_duration_since(self.began) + 2 * LIFE).as_millis() as u64 & TIME_MASK
+    }
+}
+
+/// A dial that is under way, and not noted until this is dropped.
+struct Seat<'a>(&'a AtomicU64);
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Release);
     }
 }
 
@@ -179,5 +225,30 @@ mod tests {
         assert!(said.recv().is_err());
         let refused = dials.connect(address).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    /// F17: dials do not wait for each other, and yet each is found by whoever accepts it.
+    #[test]
+    fn dials_of_many_threads_to_one_destination_are_known_as_soon_as_they_are_accepted() {
+        const THREADS: usize = 4;
+        const DIALS: usize = 100;
+        let dials = OwnDials::new();
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&at("127.0.0.1:0").into()).unwrap();
+        listener.listen(1024).unwrap();
+        let listener = std::net::TcpListener::from(listener);
+        let address = listener.local_addr().unwrap();
+        let dial = || {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            drop(dials.begin(socket, address).unwrap());
+        };
+        std::thread::scope(|scope| {
+            (0..THREADS).for_each(|_| drop(scope.spawn(|| (0..DIALS).for_each(|_| dial()))));
+            for number in 0..THREADS * DIALS {
+                let (_socket, peer) = listener.accept().unwrap();
+                assert!(dials.contains(peer, address), "{number}");
+            }
+        });
     }
 }
