@@ -175,8 +175,6 @@ pub(crate) async fn converse(client: &Rc<Client>, socket: TcpStream, first: Byte
     // Boxed, as are the rarer engines: what lives as long as an HTTP/1 connection shall carry that alone.
     let detection = Box::pin(detect::detect(client, socket, first, baseline));
     let Some((protocol, detected)) = detection.await else { return };
-    #[cfg(test)]
-    assert_ne!(&*detected.first, PANIC, "asked for by a test");
     client.activity.begin();
     match protocol {
         Protocol::Http1 => http1::serve(Rc::clone(client), detected).await,
@@ -188,10 +186,6 @@ pub(crate) async fn converse(client: &Rc<Client>, socket: TcpStream, first: Byte
         Protocol::Opaque => Box::pin(tunnel::opaque(client, detected)).await,
     }
 }
-
-/// The first bytes at which a test's connection panics.
-#[cfg(test)]
-pub(crate) const PANIC: &[u8] = b"\x01panic";
 
 #[cfg(test)]
 mod tests {

@@ -36,8 +36,14 @@ pub(crate) trait Exchange {
 /// Apart from the steps that wait, so that the head it borrows is let go of before them.
 #[inline]
 fn read(client: &Client, exchange: &impl Exchange) -> Result<RequestContext, RequestError> {
+    #[cfg(test)]
+    assert_ne!(exchange.head().method(), PANIC, "asked for by a test");
     context::read(client, &exchange.head())
 }
+
+/// The method at which a test's request panics.
+#[cfg(test)]
+pub(crate) const PANIC: &[u8] = b"PANIC";
 
 /// Takes one request through its steps.
 #[inline]

@@ -85,6 +85,16 @@ fn counted(proxy: &Running, event: Event, times: u64) {
     until(&format!("{} {times} times", event.as_str()), || proxy.shared.counters.of(event) == times);
 }
 
+/// What the status listener tells of one series.
+fn metric(proxy: &Running, series: &str) -> u64 {
+    let mut socket = with_deadline(TcpStream::connect(proxy.status().unwrap()).unwrap());
+    socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+    let mut metrics = String::new();
+    socket.read_to_string(&mut metrics).unwrap();
+    let line = metrics.lines().find(|line| line.starts_with(series)).unwrap();
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
 #[track_caller]
 fn no_connections_are_left(proxy: &Running) {
     until("no connections are left", || proxy.shared.places.held() == 0);

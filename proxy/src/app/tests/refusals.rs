@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use super::*;
+use crate::handler::PANIC;
 
 /// F4: silence for 200 ms after a failed dial is reset, as is anything that is not HTTP.
 #[test]
@@ -93,18 +94,56 @@ fn address_beyond_loopback() -> Option<std::net::IpAddr> {
     Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
 }
 
-/// F12.
+/// F12: by either version of HTTP, on the one worker that serves the others too.
 #[test]
-fn a_panic_loses_its_connection_alone_and_is_counted() {
+fn f12_a_panic_in_one_request_loses_its_connection_alone_and_the_metrics_count_it() {
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
     let (listener, address) = listener();
-    let proxy = proxy(address, &["--workers", "1"]);
-    let (mut client, mut server) = (dial(&proxy), accept(&listener));
-    passes(&mut client, &mut server, b"\x01before");
+    let proxy = proxy(address, &["--workers", "1", "--status-listen", "127.0.0.1:0"]);
+    let panics = || metric(&proxy, "bellhop_proxy_connection_events_total{event=\"panicked\"}");
+    assert_eq!(panics(), 0);
+    let mut client = dial(&proxy);
+    client.write_all(GET).unwrap();
+    let mut server = accept(&listener);
+    assert_eq!(read(&mut server, GET.len()), GET);
+
     let mut unlucky = dial(&proxy);
-    unlucky.write_all(crate::connection::PANIC).unwrap();
-    assert_ne!(unlucky.read(&mut [0; 1]).unwrap_or(0), 1);
-    counted(&proxy, Event::Panicked, 1);
-    passes(&mut client, &mut server, b"after");
-    drop((client, server));
+    unlucky.write_all(GET).unwrap();
+    let mut its_server = accept(&listener);
+    assert_eq!(read(&mut its_server, GET.len()), GET);
+    its_server.write_all(OK).unwrap();
+    assert_eq!(read(&mut unlucky, OK.len()), OK);
+    let panic = std::str::from_utf8(PANIC).unwrap();
+    unlucky.write_all(format!("{panic} / HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).unwrap();
+    assert!(is_gone(&mut unlucky));
+    assert!(is_gone(&mut its_server), "a byte of it went on");
+    until("it is counted", || panics() == 1);
+    assert!(ask_over_http2(&proxy, panic).is_err());
+    until("it is counted", || panics() == 2);
+
+    // A request that was in flight meanwhile has its answer.
+    server.write_all(OK).unwrap();
+    assert_eq!(read(&mut client, OK.len()), OK);
+    drop(client);
     no_connections_are_left(&proxy);
+}
+
+fn is_gone(socket: &mut TcpStream) -> bool {
+    match socket.read(&mut [0; 1]) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
+fn ask_over_http2(proxy: &Running, method: &str) -> Result<http::StatusCode, h2::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let request = http::Request::builder().method(method).uri("http://a/").body(()).unwrap();
+    runtime.block_on(async {
+        let socket = tokio::net::TcpStream::connect(proxy.addresses()[0]).await.unwrap();
+        let (mut sender, connection) = h2::client::handshake(socket).await?;
+        tokio::spawn(connection);
+        let answer = sender.send_request(request, true)?.0;
+        Ok(tokio::time::timeout(DEADLINE, answer).await.unwrap()?.status())
+    })
 }
