@@ -92,6 +92,18 @@ fn a_reset_before_the_first_byte_is_passed_on() {
     no_connections_are_left(&proxy);
 }
 
+/// Whether the other end has taken what `client` sent: proc(5), `/proc/net/tcp`, whose fifth column ends in what is unread.
+fn is_read(client: &TcpStream) -> bool {
+    let spelt = |address: SocketAddr| match address {
+        SocketAddr::V4(v4) => format!("{:08X}:{:04X}", u32::from_ne_bytes(v4.ip().octets()), v4.port()),
+        SocketAddr::V6(_) => panic!("{address} stands in another table"),
+    };
+    let ends = format!("{} {}", spelt(client.peer_addr().unwrap()), spelt(client.local_addr().unwrap()));
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let line = table.lines().find(|line| line.contains(&ends)).unwrap();
+    line.split_whitespace().nth(4).unwrap().ends_with(":00000000")
+}
+
 /// F16: the baseline's host swallows packets, and the kernel would try for minutes.
 #[test]
 fn a_reset_while_the_baseline_is_dialled_is_noticed_whatever_is_spoken() {
@@ -107,7 +119,7 @@ fn a_reset_while_the_baseline_is_dialled_is_noticed_whatever_is_spoken() {
         let mut client = dial(&proxy);
         client.write_all(first.as_bytes()).unwrap();
         until("it is served", || proxy.shared.places.held() == 1);
-        thread::sleep(Duration::from_millis(100));
+        until("its first bytes are read", || is_read(&client));
         resets(&client);
         drop(client);
         no_connections_are_left(&proxy);
