@@ -1,10 +1,9 @@
 //! Control's systemd unit: what it says is known to systemd, and to the program that it starts.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Stdio},
-};
+#[path = "../../../deploy/systemd/analyze.rs"]
+mod analyze;
+
+use std::{fs, path::Path, process::Command};
 
 const UNIT: &str = "bellhop-control.service";
 const PROGRAM: &str = env!("CARGO_BIN_EXE_bellhop-control");
@@ -35,20 +34,5 @@ fn every_flag_and_variable_that_the_unit_names_exists_and_its_directory_is_the_o
 
 #[test]
 fn systemd_finds_no_fault_with_the_unit() {
-    const TOOL: &str = "systemd-analyze";
-    if Command::new(TOOL).arg("--version").stdout(Stdio::null()).status().is_err() {
-        assert!(std::env::var_os("CI").is_none(), "{TOOL} is missing");
-        println!("skipped: {TOOL} is missing (Debian package systemd)");
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join(UNIT);
-    fs::write(&path, unit()).unwrap();
-    let verified = Command::new(TOOL).args(["verify", "--man=no"]).arg(&path).output().unwrap();
-    let said = String::from_utf8_lossy(&verified.stderr);
-    assert!(verified.status.success() && said.trim().is_empty(), "{said}");
-    let mut command = Command::new(TOOL);
-    command.args(["security", "--offline=yes", "--no-pager", "--threshold", EXPOSURE]);
-    let judged = command.arg(&path).output().unwrap();
-    assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stdout));
+    analyze::finds_no_fault(&[(UNIT.to_owned(), unit())], &[(UNIT, EXPOSURE)]);
 }

@@ -1,10 +1,9 @@
 //! The proxy's systemd units in `deploy/systemd`: what they say is known to systemd, and to the program that they start.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+#[path = "../../../deploy/systemd/analyze.rs"]
+mod analyze;
+
+use std::{fs, path::Path, process::Command};
 
 use crate::harness::PROGRAM;
 
@@ -83,28 +82,5 @@ fn every_socket_fits_a_listener_of_the_service() {
 
 #[test]
 fn systemd_finds_no_fault_with_the_units() {
-    const TOOL: &str = "systemd-analyze";
-    if Command::new(TOOL).arg("--version").stdout(Stdio::null()).status().is_err() {
-        assert!(std::env::var_os("CI").is_none(), "{TOOL} is missing");
-        println!("skipped: {TOOL} is missing (Debian package systemd)");
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let paths: Vec<PathBuf> = units()
-        .into_iter()
-        .map(|(name, text)| {
-            let path = directory.path().join(name);
-            fs::write(&path, text).unwrap();
-            path
-        })
-        .collect();
-    let verified = Command::new(TOOL).args(["verify", "--man=no"]).args(&paths).output().unwrap();
-    let said = String::from_utf8_lossy(&verified.stderr);
-    assert!(verified.status.success() && said.trim().is_empty(), "{said}");
-    for (unit, threshold) in EXPOSURE {
-        let mut command = Command::new(TOOL);
-        command.args(["security", "--offline=yes", "--no-pager", "--threshold", threshold]);
-        let judged = command.arg(directory.path().join(unit)).output().unwrap();
-        assert!(judged.status.success(), "{unit}: {}", String::from_utf8_lossy(&judged.stdout));
-    }
+    analyze::finds_no_fault(&units(), &EXPOSURE);
 }

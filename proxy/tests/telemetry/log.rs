@@ -1,6 +1,7 @@
 //! The access log of a process.
 
 use http::HeaderValue;
+use rustix::process::Signal;
 
 use crate::{
     harness::{Conn, echo, keyed, serve},
@@ -60,8 +61,8 @@ fn every_line_is_written_before_the_process_ends() {
         assert_eq!(client.message().unwrap().status(), 200);
     }
     drop(client);
-    proxy.terminate();
-    assert!(proxy.ends().success());
+    proxy.process.signal(Signal::TERM);
+    assert!(proxy.process.ends().success());
     assert_eq!(proxy.lines().len(), 100);
 }
 
@@ -77,8 +78,8 @@ fn a_request_that_the_end_of_the_drain_cuts_is_written() {
     while upstream.accepted() == 0 {
         std::thread::yield_now();
     }
-    proxy.terminate();
-    assert!(proxy.ends().success());
+    proxy.process.signal(Signal::TERM);
+    assert!(proxy.process.ends().success());
     assert_eq!(proxy.lines().len(), 1);
     assert_eq!(proxy.line("/k")["status"], 0);
 }

@@ -18,6 +18,9 @@ mod log;
 #[path = "../http2/peer.rs"]
 #[allow(dead_code, reason = "shared with the tests of the HTTP/2 engine")]
 mod peer;
+#[path = "../process/harness.rs"]
+#[allow(dead_code, reason = "shared with the tests of the process")]
+mod process;
 mod program;
 mod prometheus;
 mod receiver;
