@@ -13,7 +13,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
-    harness::{PROGRAM, Proxy, listener, pass},
+    harness::{PROGRAM, Proxy, listener, pass, unused},
     load::{self, Load},
 };
 
@@ -175,8 +175,7 @@ fn f27_systemd_socket_activate_starts_a_proxy_that_serves() {
         return;
     }
     let upstream = load::server();
-    let (free, address) = listener();
-    drop(free);
+    let address = unused();
     let mut command = Command::new(TOOL);
     command.args(["-l", &address.to_string(), "--fdname=listen", "-E", "BELLHOP_LOG_FORMAT=json", PROGRAM]);
     command.args(["--listen", &address.to_string(), "--upstream", &upstream.to_string(), "--admin", "off"]);

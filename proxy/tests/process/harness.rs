@@ -128,6 +128,11 @@ pub(crate) fn listener() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
+/// An address that nobody else takes until it is listened on: calls on loopback come from ports of 127.0.0.1.
+pub(crate) fn unused() -> SocketAddr {
+    TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap()
+}
+
 pub(crate) fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
     from.write_all(bytes).unwrap();
     let mut read = vec![0; bytes.len()];

@@ -11,7 +11,7 @@ use std::{
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::{
-    harness::{DEADLINE, PROGRAM, Proxy, listener, pass, until},
+    harness::{DEADLINE, PROGRAM, Proxy, listener, pass, until, unused},
     load,
 };
 
@@ -22,8 +22,7 @@ const NO_SPIN_TICKS: u64 = 30;
 
 /// A proxy with a status listener: its flags, and where the listener is.
 pub(crate) fn watched(upstream: SocketAddr, flags: &str) -> (Proxy, SocketAddr) {
-    let (free, status) = listener();
-    drop(free);
+    let status = unused();
     (Proxy::before(upstream, &format!("--status-listen {status} {flags}")), status)
 }
 
@@ -107,8 +106,7 @@ fn f13_out_of_descriptors_accepting_pauses_and_recovers_without_spinning() {
 fn f13_a_listener_that_fails_for_good_is_no_reason_to_spin_and_serves_again_once_it_can() {
     let (server, upstream) = listener();
     // A port that was asked for stays with a socket that is shut down; one that the kernel chose does not.
-    let (free, address) = listener();
-    drop(free);
+    let address = unused();
     let listen = TcpListener::bind(address).unwrap();
     let arguments = format!("--listen {address} --upstream {upstream} --admin off");
     let mut command = Command::new("sh");

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
-    harness::{DEADLINE, PROGRAM, Proxy, listener, pass, until},
+    harness::{DEADLINE, PROGRAM, Proxy, listener, pass, until, unused},
     load::{self, Load},
 };
 
@@ -27,8 +27,7 @@ struct Place {
 
 impl Place {
     fn new(upstream: SocketAddr) -> Self {
-        let ((one, listen), (other, status)) = (listener(), listener());
-        drop((one, other));
+        let (listen, status) = (unused(), unused());
         Self { directory: tempfile::tempdir().unwrap(), listen, status, upstream }
     }
 
@@ -200,8 +199,7 @@ fn sockets_are_handed_over_on_a_unix_socket_alone_and_to_those_who_ask_for_it_pr
     proxy.ends();
     // On a TCP listener the path does not exist.
     let (_server, upstream) = listener();
-    let (free, admin) = listener();
-    drop(free);
+    let admin = unused();
     let _proxy = Proxy::start(&format!("exec $PROXY --upstream {upstream} --admin {admin}"));
     let mut socket = std::net::TcpStream::connect(admin).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();

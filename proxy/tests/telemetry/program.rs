@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 
 use crate::{
     harness::Conn,
-    process::{PROGRAM, Proxy, until},
+    process::{PROGRAM, Proxy, until, unused},
 };
 
 /// A running program; killed when dropped.
@@ -25,7 +25,7 @@ impl Program {
     pub(crate) fn before(upstream: SocketAddr, flags: &[&str]) -> Self {
         let log = NamedTempFile::new().unwrap();
         // An address that was free a moment ago: the process tells where it serves, not where its admin listener is.
-        let admin = crate::harness::refusing();
+        let admin = unused();
         let mut command = Command::new(PROGRAM);
         command.args(["--listen", "127.0.0.1:0", "--destination", "app:80", "--workers", "1"]);
         command.args(["--upstream", &upstream.to_string(), "--admin", &admin.to_string()]);
