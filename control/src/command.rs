@@ -76,7 +76,7 @@ where
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&causes(&error), 1),
+        Err(error) => fail(&causes(&error), if error.is::<UsageError>() { EXIT_USAGE } else { 1 }),
     }
 }
 

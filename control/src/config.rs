@@ -12,6 +12,7 @@ mod etcd;
 mod tls;
 
 pub use access::AccessConfig;
+pub(crate) use etcd::EtcdAccess;
 pub use etcd::{EtcdConfig, PeerTrust};
 pub(crate) use tls::DevCerts;
 pub use tls::{Certificates, TlsConfig, TrialConfig};

@@ -20,7 +20,7 @@ pub(crate) mod schema;
 
 pub use embedded::{Embedded, OpenError, RestoreError};
 #[cfg(feature = "etcd")]
-pub use etcd::Etcd;
+pub use etcd::{Etcd, RestoreError as EtcdRestoreError};
 pub use schema::{SCHEMA, SchemaError};
 
 /// Most writes of one commit. etcd takes 128 operations in a transaction, of which the store needs one.

@@ -13,13 +13,17 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::{Backup, Pages, fetch, read};
-use crate::store::{Embedded, Store as _};
+use crate::{
+    config::{EtcdAccess, EtcdConfig, UsageError},
+    store::{Embedded, Listing, Store as _},
+};
 
 const BACKUP_EXAMPLES: &str = "\
 Examples:
   bellhop-control backup bellhop.backup                         of the control plane that runs on this host
   bellhop-control backup --server http://10.0.0.9:7070 - | zstd > bellhop.backup.zst
   bellhop-control backup --data-dir /var/lib/bellhop bellhop.backup      of one that is not running
+  bellhop-control backup --store etcd://10.0.1.1:2379/bellhop bellhop.backup
 
 The file holds everything that the store holds. It is text, one record a line, with a checksum at its end.";
 
@@ -27,8 +31,9 @@ const RESTORE_EXAMPLES: &str = "\
 Examples:
   bellhop-control restore --check bellhop.backup                whether it is whole, and what it holds
   bellhop-control restore --data-dir /var/lib/bellhop bellhop.backup
+  bellhop-control restore --store etcd://10.0.1.1:2379/bellhop bellhop.backup
 
-The control plane on that directory must not be running. Proxies notice that the store began a new life and take all routes
+A control plane on that directory must not be running; replicas on etcd may be. Proxies notice that the store began a new life and take all routes
 anew; none of them stops routing meanwhile. Times to live went on while the backup lay there: what has expired stays expired.";
 
 /// Takes a backup: everything in the store as it stands at one moment, also while control runs
@@ -47,11 +52,16 @@ pub(crate) struct BackupFlags {
     #[arg(long, value_name = "FILE", env = "BELLHOP_CA_FILE")]
     ca_file: Option<PathBuf>,
     /// Read the embedded store in this directory instead, of a control plane that is not running
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "store")]
     data_dir: Option<PathBuf>,
+    /// Read the store in this etcd instead, whether or not replicas run on it
+    #[arg(long, value_name = "etcd://…")]
+    store: Option<String>,
+    #[command(flatten)]
+    etcd: EtcdAccess,
 }
 
-/// Puts a backup into an embedded store that nobody serves from
+/// Puts a backup into an embedded store that nobody serves from, or into etcd
 #[derive(Debug, Clone, Args)]
 #[command(after_help = RESTORE_EXAMPLES)]
 pub(crate) struct RestoreFlags {
@@ -60,6 +70,11 @@ pub(crate) struct RestoreFlags {
     /// Directory of the store; made if it is not there
     #[arg(long, value_name = "DIR", default_value = "./bellhop-data", env = "BELLHOP_DATA_DIR")]
     data_dir: PathBuf,
+    /// The etcd to put it into instead, with its prefix. Replicas may run on it
+    #[arg(long, value_name = "etcd://…")]
+    store: Option<String>,
+    #[command(flatten)]
+    etcd: EtcdAccess,
     /// Put it in the place of what the store holds, all of which is lost. Without it only an empty store is filled
     #[arg(long)]
     replace: bool,
@@ -92,8 +107,11 @@ impl BackupFlags {
         }
     }
 
-    fn copy(&self, mut into: impl Write) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    fn copy(&self, into: impl Write) -> anyhow::Result<()> {
+        let runtime = runtime()?;
+        if let Some(config) = in_etcd(self.store.as_deref(), &self.etcd)? {
+            return write(runtime.block_on(list_etcd(config))?, into);
+        }
         let Some(directory) = &self.data_dir else {
             let credentials = Credentials {
                 token: self.token_file.clone().map(Source::File),
@@ -107,13 +125,56 @@ impl BackupFlags {
         }
         let store = Embedded::open(directory)
             .context("a control plane that runs is asked with --server instead of --data-dir")?;
-        let mut pages = Pages::new(runtime.block_on(store.list())?, Timestamp::now());
-        while let Some(piece) = pages.piece()? {
-            into.write_all(&piece)?;
-        }
-        Ok(())
+        write(runtime.block_on(store.list())?, into)
     }
 }
+
+fn write(listing: Listing, mut into: impl Write) -> anyhow::Result<()> {
+    let mut pages = Pages::new(listing, Timestamp::now());
+    while let Some(piece) = pages.piece()? {
+        into.write_all(&piece)?;
+    }
+    Ok(())
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// The etcd that `--store` names.
+fn in_etcd(store: Option<&str>, access: &EtcdAccess) -> anyhow::Result<Option<EtcdConfig>> {
+    let Some(store) = store else {
+        let unused = access.unused("another store");
+        return if unused.is_empty() { Ok(None) } else { Err(UsageError::Faults(unused).into()) };
+    };
+    let mut faults = Vec::new();
+    let address = store.strip_prefix("etcd://").unwrap_or_default();
+    let config = access.clone().resolve(address, &mut faults);
+    if faults.is_empty() { Ok(Some(config)) } else { Err(UsageError::Faults(faults).into()) }
+}
+
+#[cfg(feature = "etcd")]
+async fn list_etcd(config: EtcdConfig) -> anyhow::Result<Listing> {
+    Ok(crate::store::Etcd::open(config).await?.list().await?)
+}
+
+#[cfg(feature = "etcd")]
+async fn restore_etcd(config: EtcdConfig, backup: Backup, replace: bool) -> anyhow::Result<()> {
+    Ok(crate::store::Etcd::restore(config, backup, replace).await?)
+}
+
+#[cfg(not(feature = "etcd"))]
+async fn list_etcd(_config: EtcdConfig) -> anyhow::Result<Listing> {
+    bail!(NO_ETCD)
+}
+
+#[cfg(not(feature = "etcd"))]
+async fn restore_etcd(_config: EtcdConfig, _backup: Backup, _replace: bool) -> anyhow::Result<()> {
+    bail!(NO_ETCD)
+}
+
+#[cfg(not(feature = "etcd"))]
+const NO_ETCD: &str = "this program was built without etcd; build it with --features etcd";
 
 impl RestoreFlags {
     /// Checks the backup, then puts it back.
@@ -128,6 +189,11 @@ impl RestoreFlags {
         let told = describe(&backup);
         if self.check {
             return say(&format!("{name}: whole; {told}"));
+        }
+        if let Some(config) = in_etcd(self.store.as_deref(), &self.etcd)? {
+            let place = format!("{}{}", config.endpoints.join(","), config.prefix);
+            runtime()?.block_on(restore_etcd(config, backup, self.replace))?;
+            return say(&format!("{place}: restored; {told}"));
         }
         Embedded::restore(&self.data_dir, backup, self.replace)?;
         say(&format!("{}: restored; {told}", self.data_dir.display()))

@@ -44,20 +44,10 @@ pub(super) struct Listens<'a> {
     pub(super) tls: Option<&'a TlsConfig>,
 }
 
-/// What goes with `--store etcd://…` alone.
-#[derive(Debug, Clone, Args)]
-pub(super) struct EtcdFlags {
-    /// Where the other replicas reach this one: http://HOST:PORT, or https://HOST:PORT where it speaks TLS, or what stands
-    /// in front of it. The same for all replicas. Default: http:// or https:// and --listen, which must then be no
-    /// unspecified address
-    #[arg(long, value_name = "URL", env = "BELLHOP_ADVERTISE")]
-    advertise: Option<String>,
-
-    /// Where replicas reach each other over TLS: the authorities that vouch for their certificates (PEM); `system` trusts
-    /// those that the system does. Read again when it changes. With --dev-certs its own authority is the default
-    #[arg(long, value_name = "FILE", env = "BELLHOP_REPLICA_CA_FILE")]
-    replica_ca_file: Option<PathBuf>,
-
+/// Who this is at etcd.
+#[derive(Debug, Clone, Default, Args)]
+#[group(skip)]
+pub(crate) struct EtcdAccess {
     /// Speak TLS with etcd, and trust the certificates in this file (PEM); `system` trusts those that the system does.
     /// Read again with each connection
     #[arg(long, value_name = "FILE", env = "BELLHOP_ETCD_CA_FILE")]
@@ -78,6 +68,24 @@ pub(super) struct EtcdFlags {
     /// File with the password of --etcd-user. Read again with each connection
     #[arg(long, value_name = "FILE", env = "BELLHOP_ETCD_PASSWORD_FILE")]
     etcd_password_file: Option<PathBuf>,
+}
+
+/// What goes with `--store etcd://…` alone.
+#[derive(Debug, Clone, Args)]
+pub(super) struct EtcdFlags {
+    /// Where the other replicas reach this one: http://HOST:PORT, or https://HOST:PORT where it speaks TLS, or what stands
+    /// in front of it. The same for all replicas. Default: http:// or https:// and --listen, which must then be no
+    /// unspecified address
+    #[arg(long, value_name = "URL", env = "BELLHOP_ADVERTISE")]
+    advertise: Option<String>,
+
+    /// Where replicas reach each other over TLS: the authorities that vouch for their certificates (PEM); `system` trusts
+    /// those that the system does. Read again when it changes. With --dev-certs its own authority is the default
+    #[arg(long, value_name = "FILE", env = "BELLHOP_REPLICA_CA_FILE")]
+    replica_ca_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    access: EtcdAccess,
 
     /// A replica that etcd has not heard for so long has lost its place: another lets objects expire and keeps names
     /// fresh, and it serves no watch until it has its place again. The others wait for its proxies 30 s longer. At least
@@ -95,22 +103,47 @@ const PREFIX: &str = "/bellhop";
 impl EtcdFlags {
     /// Flags that mean nothing where the store is another one.
     pub(super) fn unused(&self, store: &str) -> Vec<String> {
+        let mut faults = self.access.unused(store);
         let given = [
             ("--advertise", self.advertise.is_some()),
             ("--replica-ca-file", self.replica_ca_file.is_some()),
+            ("--replica-lease", self.replica_lease.is_some()),
+        ];
+        faults.extend(unused(&given, store));
+        faults
+    }
+
+    /// The store at `HOST:PORT[,HOST:PORT…][/PREFIX]`, for a replica that listens there.
+    pub(super) fn resolve(self, address: &str, listens: Listens<'_>, faults: &mut Vec<String>) -> EtcdConfig {
+        let config = self.access.resolve(address, faults);
+        let peers = peers(self.advertise.as_deref(), self.replica_ca_file, listens, faults);
+        let lease = self.replica_lease.unwrap_or(LEASE);
+        if lease < SHORTEST_LEASE {
+            faults.push(format!(
+                "--replica-lease {}: at least 2s is allowed",
+                humantime::format_duration(lease)
+            ));
+        }
+        let advertise = self.advertise.map(|url| url.trim_end_matches('/').to_owned());
+        EtcdConfig { advertise, peers, lease, ..config }
+    }
+}
+
+impl EtcdAccess {
+    /// Flags that mean nothing where the store is another one.
+    pub(crate) fn unused(&self, store: &str) -> Vec<String> {
+        let given = [
             ("--etcd-ca-file", self.etcd_ca_file.is_some()),
             ("--etcd-cert-file", self.etcd_cert_file.is_some()),
             ("--etcd-key-file", self.etcd_key_file.is_some()),
             ("--etcd-user", self.etcd_user.is_some()),
             ("--etcd-password-file", self.etcd_password_file.is_some()),
-            ("--replica-lease", self.replica_lease.is_some()),
         ];
-        let given = given.iter().filter(|(_, given)| *given);
-        given.map(|(flag, _)| format!("{flag}: goes with --store etcd://… alone, not with {store}")).collect()
+        unused(&given, store)
     }
 
-    /// The store at `HOST:PORT[,HOST:PORT…][/PREFIX]`, for a replica that listens there.
-    pub(super) fn resolve(self, address: &str, listens: Listens<'_>, faults: &mut Vec<String>) -> EtcdConfig {
+    /// The etcd at `HOST:PORT[,HOST:PORT…][/PREFIX]`.
+    pub(crate) fn resolve(self, address: &str, faults: &mut Vec<String>) -> EtcdConfig {
         let (hosts, prefix) = match address.split_once('/') {
             Some((hosts, prefix)) => (hosts, format!("/{}", prefix.trim_end_matches('/'))),
             None => (address, String::new()),
@@ -129,25 +162,21 @@ impl EtcdFlags {
         }
         let user =
             pair("--etcd-user", self.etcd_user, "--etcd-password-file", self.etcd_password_file, faults);
-        let peers = peers(self.advertise.as_deref(), self.replica_ca_file, listens, faults);
-        let lease = self.replica_lease.unwrap_or(LEASE);
-        if lease < SHORTEST_LEASE {
-            faults.push(format!(
-                "--replica-lease {}: at least 2s is allowed",
-                humantime::format_duration(lease)
-            ));
-        }
         EtcdConfig {
             endpoints,
             prefix: if prefix.len() > 1 { prefix } else { PREFIX.into() },
             ca_file: self.etcd_ca_file.filter(|path| path.as_os_str() != "system"),
             identity,
             user,
-            advertise: self.advertise.map(|url| url.trim_end_matches('/').to_owned()),
-            peers,
-            lease,
+            lease: LEASE,
+            ..EtcdConfig::default()
         }
     }
+}
+
+fn unused(given: &[(&str, bool)], store: &str) -> Vec<String> {
+    let given = given.iter().filter(|(_, given)| *given);
+    given.map(|(flag, _)| format!("{flag}: goes with --store etcd://… alone, not with {store}")).collect()
 }
 
 /// How the replicas speak with one another: as this one is reached.

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! PREFIX/store/epoch         names this life of the store
+//! PREFIX/store/form          the form of its records ([`super::schema`])
+//! PREFIX/store/generation    which records count, where they were put there together ([`whole`]): record-GENERATION/NAME
 //! PREFIX/store/head          touched by every commit: its revision is that of the newest one
 //! PREFIX/store/record/NAME   the records
 //! PREFIX/replicas/ID         a replica that lives, under its lease ([`presence`])
@@ -22,7 +24,7 @@ use bytes::Bytes;
 use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp, TxnOpResponse};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream, stream::BoxStream};
 
-use super::{Commit, Expect, Listing, MOST_WRITES, Record, Revision, Store, StoreError, Write};
+use super::{Commit, Expect, Listing, MOST_WRITES, Record, Revision, SCHEMA, Store, StoreError, Write};
 use crate::config::EtcdConfig;
 
 mod error;
@@ -33,12 +35,14 @@ mod presence;
 pub(crate) mod server;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use error::Fault;
 use follow::Follow;
 use link::Link;
 
 pub(crate) use presence::Presence;
+pub use whole::RestoreError;
 
 /// Within this a commit is done, or is answered with an error.
 const COMMITS_WITHIN: Duration = Duration::from_secs(5);
@@ -53,6 +57,8 @@ pub struct Etcd {
     link: Arc<Link>,
     prefix: String,
     keys: Keys,
+    /// Which records count, as last read.
+    generation: Mutex<Arc<str>>,
     /// The last list: its newest commit, and the revision of etcd at which it was read. Nothing happened in between.
     listed: Mutex<(Revision, Revision)>,
 }
@@ -76,23 +82,42 @@ impl Keys {
         format!("{}head", self.store)
     }
 
-    fn record(&self, name: &str) -> String {
-        format!("{}record/{name}", self.store)
+    fn form(&self) -> String {
+        format!("{}form", self.store)
     }
 
-    /// What stands under a key of the store.
-    fn read<'a>(&self, key: &'a [u8]) -> Option<Place<'a>> {
+    fn generation(&self) -> String {
+        format!("{}generation", self.store)
+    }
+
+    /// Where the records of a generation stand; the first has no name.
+    fn records(&self, generation: &str) -> String {
+        let dash = if generation.is_empty() { "" } else { "-" };
+        format!("{}record{dash}{generation}/", self.store)
+    }
+
+    /// What stands under a key of the store, while that generation counts.
+    fn read<'a>(&self, key: &'a [u8], generation: &str) -> Option<Place<'a>> {
         let key = std::str::from_utf8(key).ok()?.strip_prefix(&*self.store)?;
         match key {
             "epoch" => Some(Place::Epoch),
+            "form" => Some(Place::Form),
+            "generation" => Some(Place::Generation),
             "head" => Some(Place::Head),
-            other => other.strip_prefix("record/").map(Place::Record),
+            other => {
+                let rest = other.strip_prefix("record")?;
+                let rest = if generation.is_empty() { rest } else { rest.strip_prefix('-')? };
+                rest.strip_prefix(generation)?.strip_prefix('/').map(Place::Record)
+            }
         }
     }
 }
 
 enum Place<'a> {
     Epoch,
+    Form,
+    /// It sorts before the records, so that a list knows which count before it comes to them.
+    Generation,
     Head,
     Record(&'a str),
 }
@@ -103,11 +128,28 @@ impl Etcd {
     /// # Errors
     /// When no endpoint answers in time, or refuses this user.
     pub async fn open(config: EtcdConfig) -> Result<Self, StoreError> {
+        let store = Self::reach(config)?;
+        store.found(&store.keys.epoch(), &new_epoch()).await?;
+        store.bring_into_form().await?;
+        Ok(store)
+    }
+
+    fn reach(config: EtcdConfig) -> Result<Self, StoreError> {
         let (keys, prefix) = (Keys::new(&config.prefix), config.prefix.clone());
         let link = Arc::new(Link::new(config)?);
-        let store = Self { link, prefix, keys, listed: Mutex::default() };
-        store.found(&store.keys.epoch(), &new_epoch()).await?;
-        Ok(store)
+        Ok(Self { link, prefix, keys, generation: Mutex::new("".into()), listed: Mutex::default() })
+    }
+
+    fn generation(&self) -> Arc<str> {
+        Arc::clone(&self.generation.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_generation(&self, generation: Arc<str>) {
+        *self.generation.lock().unwrap_or_else(PoisonError::into_inner) = generation;
+    }
+
+    fn record(&self, name: &str) -> String {
+        self.keys.records(&self.generation()) + name
     }
 
     /// Puts a value where none is; gives the one that stands there then.
@@ -124,10 +166,12 @@ impl Etcd {
         Ok(first_value(&done.op_responses()).unwrap_or_else(|| value.to_owned()))
     }
 
-    async fn read_all(&self) -> Result<Listing, Fault> {
+    /// Everything, whatever form it has; and that form, if the store says it.
+    async fn read_all(&self) -> Result<(Listing, Option<u32>), Fault> {
         let end = range_end(&self.keys.store);
         let (mut from, mut at) = (self.keys.store.as_bytes().to_vec(), 0);
         let (mut epoch, mut newest, mut records) = (String::new(), 0, Vec::new());
+        let (mut form, mut generation) = (None, Arc::from(""));
         loop {
             let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE).with_revision(at);
             let page = self.link.ask(READS_WITHIN, |client| {
@@ -139,8 +183,10 @@ impl Etcd {
             let more = page.more();
             for pair in page.take_kvs() {
                 let revision = revision(pair.mod_revision());
-                match self.keys.read(pair.key()) {
+                match self.keys.read(pair.key(), &generation) {
                     Some(Place::Epoch) => epoch = pair.value_str().unwrap_or_default().to_owned(),
+                    Some(Place::Form) => form = Some(whole::form(pair.value())),
+                    Some(Place::Generation) => generation = pair.value_str().unwrap_or_default().into(),
                     Some(Place::Head) => newest = revision,
                     Some(Place::Record(name)) => {
                         let name = name.into();
@@ -155,8 +201,9 @@ impl Etcd {
                 break;
             }
         }
+        self.set_generation(generation);
         *self.listed.lock().unwrap_or_else(PoisonError::into_inner) = (newest, revision(at));
-        Ok(Listing { epoch, revision: newest, records })
+        Ok((Listing { epoch, revision: newest, records }, form))
     }
 
     async fn transact(&self, writes: Vec<Write>) -> Result<Revision, StoreError> {
@@ -175,9 +222,11 @@ impl Etcd {
                 .map(|header| revision(header.revision()))
                 .ok_or_else(|| Fault::Empty.into());
         }
-        let held: BTreeMap<_, _> = done.op_responses().into_iter().filter_map(held).collect();
+        let responses = done.op_responses();
+        self.is_same_store(&responses)?;
+        let held: BTreeMap<_, _> = responses.into_iter().filter_map(held).collect();
         let changed = writes.iter().find(|write| {
-            let now = held.get(self.keys.record(&write.name).as_bytes()).copied();
+            let now = held.get(self.record(&write.name).as_bytes()).copied();
             match write.expect {
                 Expect::Any => false,
                 Expect::Absent => now.is_some(),
@@ -188,21 +237,22 @@ impl Etcd {
     }
 
     fn transaction(&self, writes: &[Write]) -> Txn {
-        let compares: Vec<_> = writes
+        let compares = writes
             .iter()
             .filter_map(|write| {
-                let key = self.keys.record(&write.name);
+                let key = self.record(&write.name);
                 match write.expect {
                     Expect::Any => None,
                     Expect::Absent => Some(Compare::version(key, CompareOp::Equal, 0)),
                     Expect::At(at) => Some(Compare::mod_revision(key, CompareOp::Equal, at.try_into().ok()?)),
                 }
             })
-            .collect();
+            .chain(self.same_store())
+            .collect::<Vec<_>>();
         let mut operations: Vec<_> = writes
             .iter()
             .map(|write| {
-                let key = self.keys.record(&write.name);
+                let key = self.record(&write.name);
                 match &write.value {
                     Some(value) => TxnOp::put(key, &**value, None),
                     None => TxnOp::delete(key, None),
@@ -212,7 +262,8 @@ impl Etcd {
         operations.push(TxnOp::put(self.keys.head(), "", None));
         let expecting = writes.iter().filter(|write| write.expect != Expect::Any);
         let look: Vec<_> = expecting
-            .map(|write| TxnOp::get(self.keys.record(&write.name), Some(GetOptions::new().with_keys_only())))
+            .map(|write| TxnOp::get(self.record(&write.name), Some(GetOptions::new().with_keys_only())))
+            .chain([TxnOp::get(self.keys.form(), None), TxnOp::get(self.keys.generation(), None)])
             .collect();
         Txn::new().when(compares).and_then(operations).or_else(look)
     }
@@ -224,14 +275,19 @@ impl Store for Etcd {
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Listing, StoreError>> {
-        async move { Ok(self.read_all().await?) }.boxed()
+        async move {
+            let (listing, form) = self.read_all().await?;
+            whole::knows(form.unwrap_or(SCHEMA))?;
+            Ok(listing)
+        }
+        .boxed()
     }
 
     fn watch(&self, after: Revision) -> BoxStream<'static, Result<Arc<Commit>, StoreError>> {
         let (newest, read) = *self.listed.lock().unwrap_or_else(PoisonError::into_inner);
         // what was compacted before the list was read is not missed
         let seen = if after == newest { read.max(after) } else { after };
-        let follow = Follow::new(Arc::clone(&self.link), self.keys.clone(), seen);
+        let follow = Follow::new(Arc::clone(&self.link), (self.keys.clone(), self.generation()), seen);
         stream::unfold(Some(follow), |follow| async {
             let mut follow = follow?;
             match follow.next().await {

@@ -11,6 +11,7 @@ use crate::store::etcd::server::Server as Etcd;
 
 mod cut_off;
 mod ending;
+mod restored;
 mod secure;
 
 async fn replica(etcd: &Etcd) -> Server {

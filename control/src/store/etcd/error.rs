@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use etcd_client::Error;
 
-use crate::store::{MOST_WRITES, StoreError};
+use crate::store::{MOST_WRITES, SchemaError, StoreError};
 
 /// Code `UNAVAILABLE` of gRPC.
 const UNAVAILABLE: i32 = 14;
@@ -65,6 +65,12 @@ pub(super) enum Fault {
     /// An answer without what every answer has.
     #[error("etcd gave an answer that says nothing")]
     Empty,
+    /// The store was put back, or brought into another form, since it was listed.
+    #[error("the store was put back, or brought into another form, just now")]
+    Replaced,
+    /// A later version wrote it.
+    #[error(transparent)]
+    Form(#[from] SchemaError),
     /// More than a transaction holds.
     #[error("more than {MOST_WRITES} writes at once")]
     TooMany,
@@ -87,7 +93,12 @@ impl Fault {
                 is_of_this_user(code, text) || is_of_this_request(code, text)
             }
             Self::Call { .. } | Self::Silent { .. } => false,
-            Self::File { .. } | Self::Compacted | Self::Empty | Self::TooMany => true,
+            Self::File { .. }
+            | Self::Compacted
+            | Self::Empty
+            | Self::TooMany
+            | Self::Replaced
+            | Self::Form(_) => true,
         }
     }
 
@@ -104,7 +115,7 @@ impl Fault {
             }
             Self::Call { .. } => true,
             Self::File { .. } => true,
-            Self::Compacted | Self::Empty | Self::TooMany => false,
+            Self::Compacted | Self::Empty | Self::TooMany | Self::Replaced | Self::Form(_) => false,
         }
     }
 }

@@ -28,6 +28,7 @@ const LARGEST_ANSWER: usize = 1 << 30;
 pub(super) struct Follow {
     link: Arc<Link>,
     keys: Keys,
+    generation: Arc<str>,
     /// All up to here has been seen.
     seen: Revision,
     open: Option<Open>,
@@ -42,8 +43,8 @@ struct Open {
 }
 
 impl Follow {
-    pub(super) fn new(link: Arc<Link>, keys: Keys, seen: Revision) -> Self {
-        Self { link, keys, seen, open: None, ready: VecDeque::new(), told: false }
+    pub(super) fn new(link: Arc<Link>, (keys, generation): (Keys, Arc<str>), seen: Revision) -> Self {
+        Self { link, keys, generation, seen, open: None, ready: VecDeque::new(), told: false }
     }
 
     /// The next commit, however long it takes.
@@ -133,9 +134,9 @@ impl Follow {
             let Some(pair) = event.kv() else { continue };
             let revision = revision(pair.mod_revision());
             seen = seen.max(revision);
-            let name = match self.keys.read(pair.key()) {
-                // what stands under another epoch is listed
-                Some(Place::Epoch) => return Err(Fault::Compacted),
+            let name = match self.keys.read(pair.key(), &self.generation) {
+                // what stands under another epoch, or in another form, is listed
+                Some(Place::Epoch | Place::Form | Place::Generation) => return Err(Fault::Compacted),
                 Some(Place::Head) => None,
                 Some(Place::Record(name)) => Some(name),
                 None => continue,

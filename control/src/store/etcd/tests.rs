@@ -8,7 +8,10 @@ use std::{
 use tokio::time::timeout;
 
 use super::{server::Server, *};
-use crate::store::conformance::{all, next, write};
+use crate::{
+    backup::Backup,
+    store::conformance::{all, next, write},
+};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -145,6 +148,108 @@ async fn a_store_that_was_put_back_is_noticed_by_the_watch() {
     let behind = timeout(DEADLINE, watch.next()).await.unwrap();
     assert!(matches!(behind, Some(Err(StoreError::Behind))), "{behind:?}");
     assert!(store.list().await.unwrap().revision < list.revision);
+}
+
+fn backup(records: &[(&str, &'static str)]) -> Backup {
+    let record = |(name, value): &(&str, &'static str)| Record {
+        name: (*name).into(),
+        value: Bytes::from_static(value.as_bytes()),
+        revision: 1,
+    };
+    let listing = Listing { epoch: "old".into(), revision: 1, records: records.iter().map(record).collect() };
+    Backup { schema: SCHEMA, taken_at: jiff::Timestamp::UNIX_EPOCH, listing }
+}
+
+fn held(listing: &Listing) -> Vec<(&str, &[u8])> {
+    listing.records.iter().map(|record| (&*record.name, &*record.value)).collect()
+}
+
+#[tokio::test]
+async fn a_backup_is_put_into_an_empty_etcd_or_in_the_place_of_what_it_holds_and_replicas_on_it_list_anew() {
+    let Some(server) = Server::start().await else { return };
+    let config = server.config("/a");
+    Etcd::restore(config.clone(), backup(&[("x", "1"), ("y", "1")]), false).await.unwrap();
+    let store = server.open("/a").await;
+    let before = store.list().await.unwrap();
+    assert_eq!(held(&before), [("x", &b"1"[..]), ("y", b"1")]);
+    let mut watch = store.watch(before.revision);
+    let written = store.commit(vec![write("z", Expect::Absent, Some("1"))]).await.unwrap();
+    assert_eq!(next(&mut watch).await.unwrap().revision, written);
+
+    let again = Etcd::restore(config.clone(), backup(&[("x", "2")]), false).await.unwrap_err().to_string();
+    assert!(again.contains("holds 3 records") && again.contains("--replace"), "{again}");
+    Etcd::restore(config.clone(), backup(&[("x", "2")]), true).await.unwrap();
+    // checked against what was there before
+    let late = store.commit(vec![write("y", Expect::At(before.revision), Some("late"))]).await.unwrap_err();
+    assert!(late.to_string().contains("put back"), "{late}");
+    let behind = timeout(DEADLINE, watch.next()).await.unwrap();
+    assert!(matches!(behind, Some(Err(StoreError::Behind))), "{behind:?}");
+    let after = store.list().await.unwrap();
+    assert_eq!(held(&after), [("x", &b"2"[..])]);
+    assert!(after.epoch != before.epoch && after.revision > written, "{after:?}");
+    let mut watch = store.watch(after.revision);
+    let done =
+        store.commit(vec![write("x", Expect::At(after.records[0].revision), Some("3"))]).await.unwrap();
+    assert_eq!(next(&mut watch).await.unwrap().revision, done);
+    assert_eq!(held(&server.open("/a").await.list().await.unwrap()), [("x", &b"3"[..])]);
+}
+
+#[tokio::test]
+async fn a_restore_that_breaks_off_changes_nothing_and_the_next_one_takes_away_what_it_left() {
+    let Some(server) = Server::start().await else { return };
+    let store = server.open("/a").await;
+    store.commit(vec![write("x", Expect::Any, Some("1"))]).await.unwrap();
+    // what one that was killed has written so far
+    server.etcdctl(&["put", "/a/store/record-dead/y", "1"]);
+    server.etcdctl(&["put", "/a/store/staged", "dead"]);
+    assert_eq!(held(&store.list().await.unwrap()), [("x", &b"1"[..])]);
+    let many: Vec<_> = (0..250).map(|n| format!("r{n:03}")).collect();
+    let many: Vec<_> = many.iter().map(|name| (&**name, "1")).collect();
+    Etcd::restore(server.config("/a"), backup(&many), true).await.unwrap();
+    assert_eq!(store.list().await.unwrap().records.len(), 250);
+    assert_eq!(server.etcdctl(&["get", "/a/store/record-dead", "--prefix"]), "");
+}
+
+#[tokio::test]
+async fn records_in_another_form_count_together_unless_somebody_wrote_meanwhile_and_the_old_ones_stay_beside_them()
+ {
+    let Some(server) = Server::start().await else { return };
+    let (store, other) = (server.open("/a").await, server.open("/a").await);
+    let first = store.commit(vec![write("x", Expect::Any, Some("old"))]).await.unwrap();
+    let then = store.commit(vec![write("y", Expect::Any, Some("old"))]).await.unwrap();
+    let new = backup(&[("x", "new"), ("y", "new")]).listing.records;
+    assert!(!store.put_all(&new, Some(first), false).await.unwrap(), "y was written meanwhile");
+    let before = store.list().await.unwrap();
+    assert_eq!(held(&before), [("x", &b"old"[..]), ("y", b"old")]);
+    assert!(store.put_all(&new, Some(then), false).await.unwrap());
+    let stale = other.commit(vec![write("x", Expect::At(first), Some("late"))]).await.unwrap_err();
+    assert!(stale.to_string().contains("another form"), "{stale}");
+    let after = other.list().await.unwrap();
+    assert_eq!((held(&after), &after.epoch), (vec![("x", &b"new"[..]), ("y", b"new")], &before.epoch));
+    assert_eq!(server.etcdctl(&["get", "/a/store/record/x", "--print-value-only"]).trim(), "old");
+    other.commit(vec![write("x", Expect::At(after.records[0].revision), Some("newer"))]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_of_a_later_form_is_refused_and_one_that_says_none_gets_the_present_one() {
+    let Some(server) = Server::start().await else { return };
+    server.etcdctl(&["put", "/a/store/record/x", "1"]);
+    let store = server.open("/a").await;
+    assert_eq!(server.etcdctl(&["get", "/a/store/form", "--print-value-only"]).trim(), SCHEMA.to_string());
+    assert_eq!(held(&store.list().await.unwrap()), [("x", &b"1"[..])]);
+    server.etcdctl(&["put", "/a/store/form", "2"]);
+    for refused in [
+        Etcd::open(server.config("/a")).await.map(drop),
+        store.list().await.map(drop),
+        store.commit(vec![write("x", Expect::Any, Some("2"))]).await.map(drop),
+    ] {
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("form 2") && refused.contains("later version"), "{refused}");
+    }
+    assert_eq!(server.etcdctl(&["get", "/a/store/record/x", "--print-value-only"]).trim(), "1");
+    let newer = Backup { schema: SCHEMA + 1, ..backup(&[]) };
+    let refused = Etcd::restore(server.config("/b"), newer, false).await.unwrap_err().to_string();
+    assert!(refused.contains("form 2"), "{refused}");
 }
 
 #[tokio::test]
