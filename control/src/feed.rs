@@ -15,7 +15,7 @@ use bellhop_api::{
 };
 use bellhop_route::{Digest, plan::Effects};
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 mod token;
 mod watcher;
@@ -59,6 +59,7 @@ struct Held {
     line: Bytes,
     digest: u64,
     changed: Sequence,
+    since: Instant,
 }
 
 /// All units at one position, in pieces.
@@ -73,6 +74,8 @@ pub(crate) struct Snapshot {
 pub(crate) struct KeyForm {
     pub(crate) unit: Arc<KeyUnit>,
     pub(crate) changed: Sequence,
+    /// Since when it is that.
+    pub(crate) since: Instant,
 }
 
 /// What a watcher reads from the log.
@@ -235,7 +238,11 @@ impl Feed {
     /// A key's newest form.
     pub(crate) fn key(&self, key: &str) -> Option<KeyForm> {
         let inner = self.read();
-        inner.keys.get(key).map(|held| KeyForm { unit: Arc::clone(&held.unit), changed: held.changed })
+        inner.keys.get(key).map(|held| KeyForm {
+            unit: Arc::clone(&held.unit),
+            changed: held.changed,
+            since: held.since,
+        })
     }
 
     /// Digest of the newest table, as proxies report it.
@@ -286,7 +293,8 @@ impl Inner {
             }
             Unit::Key(key) => {
                 let digest = key.digest.parse::<Digest>().map_or(0, |digest| digest.0);
-                let held = Held { unit: Arc::new(key.clone()), line: listed, digest, changed: self.token.at };
+                let (unit, changed, since) = (Arc::new(key.clone()), self.token.at, Instant::now());
+                let held = Held { unit, line: listed, digest, changed, since };
                 let old = self.keys.insert(key.key.clone(), held);
                 old.iter().for_each(|old| content.toggle(&old.line));
                 self.table_digest ^= digest ^ old.map_or(0, |old| old.digest);

@@ -25,8 +25,10 @@ use crate::feed::{KeyForm, Sequence};
 
 mod elsewhere;
 mod together;
+mod waiting;
 
 pub(crate) use together::together;
+pub(crate) use waiting::Waiting;
 
 /// A proxy that was not heard for this long does not count any more.
 pub(crate) const LOST_AFTER: Duration = Duration::from_secs(30);
@@ -35,6 +37,8 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 /// After a restart nothing is in force for so long: proxies of the run before try to come back every 2 s, and until then
 /// nobody knows how many they are.
 const COME_BACK: Duration = Duration::from_secs(3);
+/// A proxy reports a change by itself, five times a second at most: it is asked only if it has not, this long after.
+const ASK_AFTER: Duration = Duration::from_millis(250);
 /// A proxy is not asked again within this time.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Acknowledged digests of single keys, kept for each proxy.
@@ -121,10 +125,13 @@ impl Registry {
         *self.returning.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + COME_BACK);
     }
 
+    fn returning(&self) -> Option<Instant> {
+        *self.returning.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether all proxies have had the time to come back.
     fn all_there(&self) -> bool {
-        let returning = *self.returning.lock().unwrap_or_else(PoisonError::into_inner);
-        returning.is_none_or(|until| until <= Instant::now())
+        self.returning().is_none_or(|until| until <= Instant::now())
     }
 
     /// Takes in a report.
@@ -190,7 +197,7 @@ impl Registry {
         proxies.iter().map(info).collect()
     }
 
-    /// Whether every proxy heard of lately holds this form of a key. Proxies that have not said so are asked.
+    /// Whether every proxy heard of lately holds this form of a key. Proxies that have not said so in time are asked.
     pub(crate) fn in_force(&self, form: &KeyForm) -> InForce {
         let key = &form.unit.key;
         let digest = &form.unit.digest;
@@ -198,7 +205,7 @@ impl Registry {
         forget(&mut proxies);
         let (mut counted, mut waiting_for, mut lost) = (0, Vec::new(), Vec::new());
         for (id, proxy) in proxies.iter_mut() {
-            let holds = proxy.holds >= form.changed || proxy.acknowledged.get(key) == Some(digest);
+            let holds = proxy.holds_form(form);
             match (proxy.is_lost(), holds) {
                 (true, false) => lost.push(id.clone()),
                 (true, true) => {}
@@ -206,7 +213,9 @@ impl Registry {
                 (false, false) => {
                     counted += 1;
                     waiting_for.push(id.clone());
-                    proxy.ask(key);
+                    if form.is_to_be_asked_for() {
+                        proxy.ask(key);
+                    }
                 }
             }
         }
@@ -243,6 +252,13 @@ impl Registry {
     }
 }
 
+impl KeyForm {
+    /// Whether every proxy has had the time to report it by itself.
+    fn is_to_be_asked_for(&self) -> bool {
+        self.since.elapsed() >= ASK_AFTER
+    }
+}
+
 fn forget(proxies: &mut BTreeMap<String, Proxy>) {
     proxies.retain(|_, proxy| proxy.heard.elapsed() < FORGOTTEN_AFTER);
 }
@@ -263,6 +279,10 @@ impl Proxy {
             asks: None,
             asked: None,
         }
+    }
+
+    fn holds_form(&self, form: &KeyForm) -> bool {
+        self.holds >= form.changed || self.acknowledged.get(&form.unit.key) == Some(&form.unit.digest)
     }
 
     fn is_lost(&self) -> bool {

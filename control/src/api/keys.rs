@@ -8,15 +8,19 @@ use axum::{
 };
 use bellhop_api::{Problem, ProblemType, RoutingKey, answers::InForce};
 use serde::Deserialize;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout_at},
+};
 
 use super::{Failure, Shared, query::Strict};
-use crate::{control::Control, feed::KeyForm, replicas::Question, server::Phase, store::StoreError};
+use crate::{
+    control::Control, feed::KeyForm, registry::Waiting, replicas::Question, server::Phase, store::StoreError,
+};
 
-/// A proxy that goes silent makes no noise: looked again at least this often while waiting.
-const LOOK: Duration = Duration::from_millis(500);
 /// Other replicas are asked again after so long at first, and then ever more seldom.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest wait in one request.
 const LONGEST: u32 = 300;
 
@@ -53,11 +57,33 @@ pub(super) async fn in_force(
         if now.in_force || Instant::now() >= deadline || *phase.borrow() != Phase::Serving {
             return Ok(Json(now));
         }
+        if alone {
+            let waiting = Waiting::new(&control.registry, &form, now.waiting_for);
+            something_new(control, waiting, (&mut heard, &mut phase), deadline).await;
+            continue;
+        }
         tokio::select! {
-            // woken by a report, by the end, or by the clock: each time it is looked again
-            _ = timeout_at(deadline.min(Instant::now() + LOOK), heard.changed()), if alone => {}
-            () = sleep_until(deadline.min(Instant::now() + pause)), if !alone => pause = LOOK.min(pause * 2),
+            () = sleep_until(deadline.min(Instant::now() + pause)) => pause = LONGEST_PAUSE.min(pause * 2),
             _ = phase.changed() => {}
+        }
+    }
+}
+
+/// Returns when it is worth while to look at all proxies again: woken by a report, by the end, or by the clock.
+async fn something_new(
+    control: &Control,
+    mut waiting: Waiting,
+    (heard, phase): (&mut watch::Receiver<u64>, &mut watch::Receiver<Phase>),
+    deadline: Instant,
+) {
+    loop {
+        tokio::select! {
+            _ = timeout_at(deadline.min(waiting.look()), heard.changed()) => {}
+            _ = phase.changed() => return,
+        }
+        let newest = control.feed.key(waiting.key().as_str());
+        if Instant::now() >= deadline || waiting.is_over(&control.registry, newest.as_ref()) {
+            return;
         }
     }
 }

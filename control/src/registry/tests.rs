@@ -30,7 +30,7 @@ impl Table for History {
 
 fn form(changed: Sequence) -> KeyForm {
     let unit = KeyUnit { key: "a".parse().unwrap(), gone: false, routes: Vec::new(), digest: NEW.into() };
-    KeyForm { unit: Arc::new(unit), changed }
+    KeyForm { unit: Arc::new(unit), changed, since: Instant::now() }
 }
 
 fn report(table: &str, key: Option<&str>) -> ProxyReport {
@@ -98,19 +98,73 @@ async fn a_proxy_that_says_goodbye_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proxy_is_asked_at_most_once_a_second_and_on_its_newest_watch() {
+async fn a_proxy_is_asked_if_it_has_not_reported_in_time_at_most_once_a_second_and_on_its_newest_watch() {
     let registry = Registry::default();
     let mut old = registry.watching("p1", Timestamp::UNIX_EPOCH).unwrap();
     let mut new = registry.watching("p1", Timestamp::UNIX_EPOCH).unwrap();
-    for _ in 0..5 {
-        registry.in_force(&form(9));
-    }
     assert!(old.recv().await.is_none(), "the older watch ends");
+    let form = form(9);
+    registry.in_force(&form);
+    assert!(new.try_recv().is_err(), "it may be about to report");
+    advance(ASK_AFTER).await;
+    for _ in 0..5 {
+        registry.in_force(&form);
+    }
     assert_eq!(new.recv().await.unwrap().len(), 1);
     assert!(new.try_recv().is_err());
     advance(Duration::from_secs(1)).await;
-    registry.in_force(&form(9));
+    registry.in_force(&form);
     assert!(new.try_recv().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_waits_looks_at_all_again_only_when_nobody_is_left_of_those_it_waited_for() {
+    let registry = Registry::default();
+    for id in ["p1", "p2", "p3", "p4"] {
+        hear(&registry, id, report("t1", None));
+    }
+    let form = form(9);
+    let mut waiting = Waiting::new(&registry, &form, registry.in_force(&form).waiting_for);
+    assert!(!waiting.is_over(&registry, Some(&form)));
+    for (id, report, over) in [
+        ("p4", report("t9", None), false),
+        ("p3", ProxyReport { goodbye: true, ..report("t1", None) }, false),
+        ("p1", report("t9", None), false),
+        ("p2", report("t1", None), false),
+        ("p2", report("between", Some(NEW)), true),
+    ] {
+        hear(&registry, id, report);
+        assert_eq!(waiting.is_over(&registry, Some(&form)), over, "{id}");
+    }
+    assert!(registry.in_force(&form).in_force);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_waits_looks_at_all_again_to_ask_them_and_when_the_key_has_changed_or_gone() {
+    let registry = Registry::default();
+    hear(&registry, "p1", report("t1", None));
+    let form = form(9);
+    let wait = || Waiting::new(&registry, &form, registry.in_force(&form).waiting_for);
+    let (begun, mut waiting) = (Instant::now(), wait());
+    assert_eq!(waiting.look() - begun, ASK_AFTER);
+    assert!(waiting.is_over(&registry, Some(&KeyForm { changed: 10, ..form.clone() })));
+    assert!(waiting.is_over(&registry, None));
+    advance(ASK_AFTER).await;
+    assert!(waiting.is_over(&registry, Some(&form)));
+    assert_eq!(wait().look() - Instant::now(), ASK_AGAIN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_waits_for_others_to_come_back_is_not_woken_by_those_who_have() {
+    let registry = Registry::default();
+    registry.await_return();
+    hear(&registry, "quick", report("t9", None));
+    let form = form(9);
+    advance(COME_BACK - Duration::from_millis(100)).await;
+    let mut waiting = Waiting::new(&registry, &form, registry.in_force(&form).waiting_for);
+    hear(&registry, "another", report("t9", None));
+    assert!(!waiting.is_over(&registry, Some(&form)));
+    assert_eq!(waiting.look() - Instant::now(), Duration::from_millis(100));
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,15 +16,16 @@ use crate::{feed::KeyForm, replicas::Answers};
 
 impl Registry {
     /// Which proxies that were heard here hold a form of a key. `form`: the key's newest form here, which may be another.
-    /// Those that have not said so are asked.
+    /// Those that have not said so in time are asked.
     pub(crate) fn holds(&self, key: &RoutingKey, digest: &str, form: Option<&KeyForm>) -> ReplicaInForce {
+        let ask = form.is_none_or(KeyForm::is_to_be_asked_for);
         let form = form.filter(|form| form.unit.digest == digest);
         let mut proxies = self.proxies();
         forget(&mut proxies);
         let seen = proxies.iter_mut().map(|(id, proxy)| {
             let acknowledged = proxy.acknowledged.get(key).is_some_and(|held| held == digest);
             let holds = acknowledged || form.is_some_and(|form| proxy.holds >= form.changed);
-            if !holds && !proxy.is_lost() {
+            if ask && !holds && !proxy.is_lost() {
                 proxy.ask(key);
             }
             let heard_ms = millis(proxy.heard.elapsed());

@@ -135,7 +135,7 @@ async fn a_key_is_in_force_when_the_proxies_of_all_replicas_hold_it_whomever_the
     let (mut first, mut second) = (one.watch("&proxy=p1").await, two.watch("&proxy=p2").await);
     first.until_synced().await;
     second.until_synced().await;
-    let waiting = one.get("/v1/keys/a/in-force").await.body;
+    let waiting = one.get("/v1/keys/a/in-force?waitSeconds=1").await.body;
     assert_eq!(
         (&waiting["inForce"], &waiting["waitingFor"]),
         (&json!(false), &json!(["p1", "p2"])),

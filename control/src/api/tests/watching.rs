@@ -135,7 +135,7 @@ async fn a_key_is_in_force_once_every_proxy_has_said_so_and_an_asked_proxy_gets_
     );
     let mut watch = server.watch("&proxy=p1").await;
     watch.until_synced().await;
-    let waiting = server.get("/v1/keys/a/in-force").await.body;
+    let waiting = server.get("/v1/keys/a/in-force?waitSeconds=1").await.body;
     assert_eq!(waiting["waitingFor"], json!(["p1"]));
     assert_eq!(next(&mut watch, 1).await, ["ask [RoutingKey(a)]"]);
     let report = json!({ "version": "1", "workload": "w", "tableDigest": "00000000000000ff", "keys": 1,
