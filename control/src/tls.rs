@@ -2,7 +2,8 @@
 //!
 //! A certificate that has ended, or files that cannot be read, do not take the place of what serves; at the start they
 //! keep control from starting. Connections that stand stay as they are; sessions are not resumed, so that each new
-//! connection is judged by the authorities of its day.
+//! connection is judged by the authorities of its moment: one that ends is not trusted from then on, whether or not a file
+//! has changed.
 
 use std::{
     fs, io,
@@ -81,7 +82,24 @@ pub(crate) struct Tls {
 
 struct Current {
     stamps: Stamps,
+    material: Material,
     server: Arc<ServerConfig>,
+    /// When the first of the authorities that it trusts ends.
+    ends: Option<Timestamp>,
+}
+
+/// What the files hold.
+struct Material {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    /// Of client certificates; none where nobody is asked for one.
+    authorities: Option<Vec<Authority>>,
+}
+
+struct Authority {
+    certificate: CertificateDer<'static>,
+    /// Its end; `None` where that cannot be read.
+    until: Option<Timestamp>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -100,13 +118,18 @@ impl Tls {
             trial::refresh(trial, clock.now())?;
         }
         let stamps = Stamps::of(files(&config));
-        let server = Arc::new(server(&config, clock.now())?);
-        Ok(Self { config, clock, current: Mutex::new(Current { stamps, server }) })
+        let current = Current::new(stamps, read(&config, clock.now())?, clock.now())?;
+        Ok(Self { config, clock, current: Mutex::new(current) })
     }
 
     /// For the next connection.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner).server))
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        if current.ends.is_some_and(|ends| ends <= now) {
+            current.drop_ended(now);
+        }
+        TlsAcceptor::from(Arc::clone(&current.server))
     }
 
     /// Renews what is control's own to renew, and takes files that have changed.
@@ -124,16 +147,16 @@ impl Tls {
         if current.stamps == stamps {
             return;
         }
-        match server(&self.config, now) {
-            Ok(server) => {
+        match read(&self.config, now).and_then(|material| Current::new(stamps.clone(), material, now)) {
+            Ok(new) => {
                 tracing::info!("certificates have changed and are used from now on");
-                current.server = Arc::new(server);
+                *current = new;
             }
             Err(error) => {
-                tracing::error!(%error, "certificates have changed and cannot be used; those of before stay")
+                tracing::error!(%error, "certificates have changed and cannot be used; those of before stay");
+                current.stamps = stamps;
             }
         }
-        current.stamps = stamps;
     }
 
     /// Looks after the files, for ever.
@@ -146,6 +169,58 @@ impl Tls {
                 tracing::error!("looking after the certificates failed");
             }
         }
+    }
+}
+
+impl Current {
+    fn new(stamps: Stamps, material: Material, now: Timestamp) -> Result<Self, TlsError> {
+        let (server, ends) = material.server(now)?;
+        Ok(Self { stamps, material, server: Arc::new(server), ends })
+    }
+
+    /// Goes on with the authorities that have not ended.
+    fn drop_ended(&mut self, now: Timestamp) {
+        tracing::warn!(until = ?self.ends, "an authority of client certificates has ended and is not trusted any more");
+        let authorities = self.material.authorities.as_mut();
+        let left = authorities.map(|all| {
+            all.retain(|authority| !authority.has_ended(now));
+            all.len()
+        });
+        if left == Some(0) {
+            tracing::error!("no authority of client certificates is left: they are not asked for any more");
+            self.material.authorities = None;
+        }
+        match self.material.server(now) {
+            Ok((server, ends)) => (self.server, self.ends) = (Arc::new(server), ends),
+            // what was made of it before was made of more
+            Err(error) => tracing::error!(%error, "an authority that has ended stays trusted"),
+        }
+    }
+}
+
+impl Authority {
+    fn has_ended(&self, now: Timestamp) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+}
+
+impl Material {
+    /// What serves with it, and when the first of its authorities ends.
+    fn server(&self, now: Timestamp) -> Result<(ServerConfig, Option<Timestamp>), TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?;
+        let trusted = self.authorities.iter().flatten().filter(|authority| !authority.has_ended(now));
+        let verifier = match &self.authorities {
+            Some(_) => verifier(trusted.clone(), provider)?,
+            None => WebPkiClientVerifier::no_client_auth(),
+        };
+        let (chain, key) = (self.chain.clone(), self.key.clone_key());
+        let mut server = builder.with_client_cert_verifier(verifier).with_single_cert(chain, key)?;
+        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+        Ok((server, trusted.filter_map(|authority| authority.until).min()))
     }
 }
 
@@ -164,7 +239,7 @@ fn files(config: &TlsConfig) -> Vec<PathBuf> {
     [certificate, key].into_iter().chain(config.client_ca.clone()).collect()
 }
 
-fn server(config: &TlsConfig, now: Timestamp) -> Result<ServerConfig, TlsError> {
+fn read(config: &TlsConfig, now: Timestamp) -> Result<Material, TlsError> {
     let (certificate, key) = pair(config);
     let chain = certificates(&certificate)?;
     if let Some(identity) = chain.first().and_then(|first| Identity::of(first))
@@ -172,37 +247,36 @@ fn server(config: &TlsConfig, now: Timestamp) -> Result<ServerConfig, TlsError> 
     {
         return Err(TlsError::Ended { path: certificate, until: identity.until });
     }
-    let key = PrivateKeyDer::from_pem_slice(&read(&key)?)
+    let key = PrivateKeyDer::from_pem_slice(&bytes(&key)?)
         .map_err(|error| TlsError::Pem { path: key, why: format!("no private key: {error}") })?;
-    let provider = Arc::new(ring::default_provider());
-    let builder =
-        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let verifier = match &config.client_ca {
-        Some(file) => verifier(file, provider, now)?,
-        None => WebPkiClientVerifier::no_client_auth(),
-    };
-    let mut server = builder.with_client_cert_verifier(verifier).with_single_cert(chain, key)?;
-    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    server.session_storage = Arc::new(NoServerSessionStorage {});
-    server.send_tls13_tickets = 0;
-    Ok(server)
+    let authorities = config.client_ca.as_deref().map(|file| authorities(file, now)).transpose()?;
+    Ok(Material { chain, key, authorities })
 }
 
-fn verifier(
-    file: &Path,
-    provider: Arc<rustls::crypto::CryptoProvider>,
-    now: Timestamp,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for authority in certificates(file)? {
+fn authorities(file: &Path, now: Timestamp) -> Result<Vec<Authority>, TlsError> {
+    let mut all = Vec::new();
+    for certificate in certificates(file)? {
         // an anchor of trust is not asked for its times by anybody else (RFC 5280 §6.1.1)
-        if let Some(until) = Identity::of(&authority).map(|it| it.until).filter(|until| *until <= now) {
-            tracing::warn!(file = %file.display(), %until, "an authority has ended and is not trusted any more");
+        let until = Identity::of(&certificate).map(|it| it.until);
+        let authority = Authority { certificate, until };
+        if authority.has_ended(now) {
+            tracing::warn!(file = %file.display(), ?until, "an authority has ended and is not trusted any more");
             continue;
         }
-        roots
-            .add(authority)
-            .map_err(|error| TlsError::Pem { path: file.to_owned(), why: error.to_string() })?;
+        let added = RootCertStore::empty().add(authority.certificate.clone());
+        added.map_err(|error| TlsError::Pem { path: file.to_owned(), why: error.to_string() })?;
+        all.push(authority);
+    }
+    Ok(all)
+}
+
+fn verifier<'a>(
+    authorities: impl Iterator<Item = &'a Authority>,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots.add(authority.certificate.clone())?;
     }
     // who shows none may show a token
     Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
@@ -212,7 +286,7 @@ fn verifier(
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bad = |why: String| TlsError::Pem { path: path.to_owned(), why };
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes(path)?).collect();
     match all {
         Ok(all) if all.is_empty() => Err(bad("it holds no certificate".to_owned())),
         Ok(all) => Ok(all),
@@ -220,7 +294,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+fn bytes(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|source| TlsError::File { path: path.to_owned(), source })
 }
 

@@ -224,6 +224,39 @@ async fn f19_what_has_ended_is_refused_on_either_side_and_never_takes_the_place_
 }
 
 #[tokio::test]
+async fn f19_an_authority_that_ends_while_control_runs_is_not_trusted_from_then_on_though_no_file_changes() {
+    let (lasting, ending) = (Authority::new("lasting"), Authority::until("ending", Span::seconds(5)));
+    let lab = Lab::start(&lasting, &format!("{}{}", lasting.pem, ending.pem)).await;
+    lab.put("ca.pem", &lasting.pem);
+    for (authority, name) in [(&lasting, "by-lasting"), (&ending, "by-ending")] {
+        authority.issue(lab.files.path(), name, Some(IDENTITY), Span::hours(1));
+    }
+    assert!(whoami(&lab.client(None, Some("by-ending"))).await.is_ok());
+    let begun = tokio::time::Instant::now();
+    while whoami(&lab.client(None, Some("by-ending"))).await.is_ok() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it ends after 5 s");
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert!(whoami(&lab.client(None, Some("by-lasting"))).await.is_ok());
+}
+
+#[test]
+fn f19_when_the_last_authority_has_ended_nobody_is_asked_for_a_certificate() {
+    let (server, ending) = (Authority::new("server"), Authority::until("ending", Span::hours(1)));
+    let files = tempfile::tempdir().unwrap();
+    server.issue(files.path(), "server", None, Span::days(1));
+    fs::write(files.path().join("client-ca.pem"), &ending.pem).unwrap();
+    let config = Config::from_args(args(files.path())).unwrap().tls.unwrap();
+    let now = Timestamp::now();
+    let stamps = Stamps::of(super::files(&config));
+    let mut current = Current::new(stamps, read(&config, now).unwrap(), now).unwrap();
+    let ends = current.ends.unwrap();
+    current.drop_ended(ends);
+    assert!(current.material.authorities.is_none() && current.ends.is_none());
+    assert!(matches!(read(&config, ends).and_then(|it| it.server(ends)), Err(TlsError::Authorities(_))));
+}
+
+#[tokio::test]
 async fn certificates_for_a_trial_let_proxies_in_and_plain_http_is_not_answered() {
     let files = tempfile::tempdir().unwrap();
     let at = |flag: &str| format!("--{flag}={}", files.path().display());
