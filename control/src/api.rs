@@ -17,7 +17,7 @@ use crate::{
     access::{Access, audit::Audit, rates::Buckets},
     author::Author,
     server::Phase,
-    telemetry,
+    telemetry::{self, spans::Queue},
 };
 
 mod backup;
@@ -47,6 +47,7 @@ pub(crate) struct Api {
     access: Access,
     audit: Audit,
     writes: Buckets<()>,
+    spans: Arc<Queue>,
 }
 
 /// The handlers' view of [`Api`].
@@ -59,12 +60,15 @@ pub(crate) struct Door {
     pub(crate) loopback: bool,
     pub(crate) access: Access,
     pub(crate) audit: Audit,
+    /// Where requests tell what became of them.
+    pub(crate) spans: Arc<Queue>,
 }
 
 /// Every path of the API.
 pub(crate) fn router(author: Author, door: Door, phase: watch::Receiver<Phase>) -> Router {
-    let Door { loopback, access, audit } = door;
-    let api = Arc::new(Api { author, loopback, phase, access, audit, writes: Buckets::new(guard::WRITES) });
+    let Door { loopback, access, audit, spans } = door;
+    let writes = Buckets::new(guard::WRITES);
+    let api = Arc::new(Api { author, loopback, phase, access, audit, writes, spans });
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))

@@ -2,7 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+    time::timeout,
+};
 
 use crate::{
     access::{
@@ -15,11 +20,12 @@ use crate::{
     clock::Clock,
     config::{Config, StoreConfig},
     control::Control,
-    expiry,
+    descriptors, expiry,
     names::{Resolver, SystemLookup},
     replicas::{Alone, Replicas},
-    server::{self, Phase},
+    server::{Phase, Server},
     store::{Embedded, OpenError, Store, StoreError},
+    telemetry::spans,
     tls::{Tls, TlsError},
 };
 
@@ -28,7 +34,10 @@ pub use crate::command::main_from;
 /// Whoever shares out connections among replicas has noticed within this that `/readyz` says no.
 const HAND_OVER: Duration = Duration::from_secs(3);
 /// Connections that are still open this long after the end was asked for are cut.
-const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+
+/// What is left of spans is told within this.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The other replicas know of this one within this, or it serves what it can without.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);
@@ -56,6 +65,9 @@ pub enum StartError {
     /// The audit log cannot be opened.
     #[error("cannot open the audit log: {0}")]
     Audit(std::io::Error),
+    /// Spans cannot be exported as OpenTelemetry's own variables ask for it.
+    #[error("cannot export spans")]
+    Spans(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The first token cannot be made.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
@@ -78,7 +90,8 @@ pub struct Running {
     audit: Audit,
     tls: Option<Arc<Tls>>,
     replicas: Arc<dyn Replicas>,
-    serving: tokio::task::JoinHandle<()>,
+    serving: JoinHandle<()>,
+    spans: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -86,6 +99,12 @@ impl Running {
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it serves from.
+    #[cfg(test)]
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.control
     }
 
     /// Takes files anew that somebody has changed or moved away.
@@ -104,8 +123,13 @@ impl Running {
             tokio::time::sleep(HAND_OVER).await;
         }
         self.phase.send_replace(Phase::Closed);
-        if tokio::time::timeout(GRACE, &mut self.serving).await.is_err() {
+        if timeout(GRACE, &mut self.serving).await.is_err() {
             self.serving.abort();
+        }
+        if let Some(spans) = &mut self.spans
+            && timeout(FAREWELL, spans).await.is_err()
+        {
+            tracing::warn!("the last spans are lost: their receiver takes too long");
         }
         self.tasks.shutdown().await;
         self.replicas.leave().await;
@@ -116,6 +140,9 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.phase.send_replace(Phase::Closed);
         self.serving.abort();
+        if let Some(spans) = &self.spans {
+            spans.abort();
+        }
     }
 }
 
@@ -191,11 +218,21 @@ async fn serve(config: Config, listener: TcpListener, control: Arc<Control>) -> 
     tasks.spawn(resolver.run(Arc::clone(&control), config.resolve_interval));
     tasks.spawn(Arc::clone(&replicas).run());
     // proxies that came before the others know of this replica would have to be sent away
-    tokio::time::timeout(KNOWN_WITHIN, replicas.standing().begun()).await.ok();
-    let door =
-        api::Door { loopback: address.ip().to_canonical().is_loopback(), access, audit: audit.clone() };
+    timeout(KNOWN_WITHIN, replicas.standing().begun()).await.ok();
+    let (queue, exporter) = spans::queue(&config.spans, &control.telemetry.spans)
+        .map_err(|error| StartError::Spans(error.into()))?;
+    let loopback = address.ip().to_canonical().is_loopback();
+    let door = api::Door { loopback, access, audit: audit.clone(), spans: queue.into() };
     let router = api::router(author, door, now.clone());
-    let serving = tokio::spawn(server::serve(listener, tls.clone(), router, now));
+    let server = Server {
+        tls: tls.clone(),
+        router,
+        limits: config.limits,
+        descriptors: descriptors::raise(),
+        count: control.telemetry.connections.clone(),
+    };
+    let serving = tokio::spawn(server.serve(listener, now));
+    let spans = exporter.map(|exporter| tokio::spawn(exporter.run()));
     tracing::info!(%address, "control listens");
-    Ok(Running { address, control, phase, tasks, audit, tls, replicas, serving })
+    Ok(Running { address, control, phase, tasks, audit, tls, replicas, serving, spans })
 }

@@ -9,11 +9,15 @@ use crate::networks::Networks;
 
 mod access;
 mod etcd;
+mod limits;
+mod spans;
 mod tls;
 
 pub use access::AccessConfig;
 pub(crate) use etcd::EtcdAccess;
 pub use etcd::{EtcdConfig, PeerTrust};
+pub use limits::Limits;
+pub use spans::{Spans, SpansOf};
 pub(crate) use tls::DevCerts;
 pub use tls::{Certificates, TlsConfig, TrialConfig};
 
@@ -55,6 +59,12 @@ pub(crate) struct Flags {
 
     #[command(flatten)]
     access: access::Flags,
+
+    #[command(flatten)]
+    limits: limits::Flags,
+
+    #[command(flatten)]
+    spans: spans::Flags,
 
     /// Form of the log on standard error; RUST_LOG chooses what is logged
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "BELLHOP_LOG")]
@@ -98,6 +108,10 @@ pub struct Config {
     pub endpoint_networks: Networks,
     /// How often names are resolved again.
     pub resolve_interval: Duration,
+    /// How many connections there may be, and how long a peer may take.
+    pub limits: Limits,
+    /// What is told of requests to a receiver of spans.
+    pub spans: Spans,
     /// Form of the log.
     pub log: LogFormat,
 }
@@ -161,6 +175,7 @@ impl Flags {
                     .to_owned(),
             );
         }
+        let spans = self.spans.resolve(&mut faults);
         let listens = etcd::Listens { address: self.listen, tls: tls.as_ref() };
         let store = store(&self.store, self.data_dir.clone(), self.etcd, listens, &mut faults);
         if self.resolve_interval < Duration::from_secs(1) {
@@ -183,6 +198,8 @@ impl Flags {
                 tls,
                 endpoint_networks,
                 resolve_interval: self.resolve_interval,
+                limits: self.limits.resolve(),
+                spans,
                 log: self.log,
             }),
             _ => Err(UsageError::Faults(faults)),

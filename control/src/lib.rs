@@ -12,6 +12,7 @@ mod clock;
 mod command;
 pub mod config;
 mod control;
+mod descriptors;
 mod expiry;
 mod feed;
 mod names;

@@ -4,14 +4,20 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder as _, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder as _, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use bellhop_api::{Kind, answers::ProxyState};
 use jiff::Timestamp;
 
 use crate::control::Control;
+
+mod account;
+pub(crate) mod spans;
+mod trace;
+
+pub(crate) use account::Account;
 
 /// Prometheus' text form.
 pub(crate) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -54,7 +60,17 @@ pub(crate) struct Telemetry {
     watchers: IntGauge,
     commits: IntCounterVec,
     faults: IntCounterVec,
+    not_audited: IntCounter,
+    pub(crate) spans: IntCounterVec,
+    pub(crate) connections: Connections,
     now: Now,
+}
+
+/// What the server counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Connections {
+    open: IntGauge,
+    pub(crate) refused: IntCounter,
 }
 
 /// What is read when somebody asks.
@@ -91,14 +107,44 @@ impl Default for Telemetry {
                 Opts::new("bellhop_control_store_faults_total", "What went wrong with the store."),
                 &["what"],
             )),
+            not_audited: kept(&registry, IntCounter::new(
+                "bellhop_control_audit_omitted_total",
+                "Attempts to write of unknown callers that the audit log does not tell one by one.",
+            )),
+            spans: kept(&registry, IntCounterVec::new(
+                Opts::new("bellhop_control_spans_total", "Spans by what became of them."),
+                &["outcome"],
+            )),
+            connections: Connections::new(&registry),
             now: Now::new(&registry),
             registry,
         };
         telemetry.commits.with_label_values::<&str>(&[]).reset();
+        spans::OUTCOMES.iter().for_each(|outcome| telemetry.spans.with_label_values(&[outcome]).reset());
         StoreFault::ALL
             .iter()
             .for_each(|fault| telemetry.faults.with_label_values(&[fault.as_str()]).reset());
         telemetry
+    }
+}
+
+impl Connections {
+    fn new(registry: &Registry) -> Self {
+        Self {
+            open: kept(registry, IntGauge::new("bellhop_control_connections", "Connections that are open.")),
+            refused: kept(
+                registry,
+                IntCounter::new(
+                    "bellhop_control_connections_refused_total",
+                    "Connections that were closed at once: their address had too many.",
+                ),
+            ),
+        }
+    }
+
+    /// A connection has begun; it ends with what is returned.
+    pub(crate) fn open(&self) -> Held {
+        Held::of(&self.open)
     }
 }
 
@@ -178,10 +224,7 @@ pub(crate) struct Asked<'a> {
 impl Telemetry {
     /// A request was answered.
     pub(crate) fn answered(&self, asked: Asked<'_>, status: http::StatusCode, took: Duration) {
-        let method = match asked.method.as_str() {
-            known @ ("GET" | "HEAD" | "PUT" | "POST" | "PATCH" | "DELETE") => known,
-            _ => "other",
-        };
+        let method = method(asked.method);
         let path = asked.path.unwrap_or("none");
         let class = match status.as_u16() / 100 {
             1 => "1xx",
@@ -195,9 +238,13 @@ impl Telemetry {
     }
 
     /// A watch has begun; it ends with what is returned.
-    pub(crate) fn watcher(&self) -> Watching {
-        self.watchers.inc();
-        Watching(self.watchers.clone())
+    pub(crate) fn watcher(&self) -> Held {
+        Held::of(&self.watchers)
+    }
+
+    /// An attempt to write was left out of the audit log.
+    pub(crate) fn not_audited(&self) {
+        self.not_audited.inc();
     }
 
     /// A commit came back.
@@ -251,15 +298,28 @@ impl Telemetry {
     }
 }
 
+/// A method, by a closed set of names.
+fn method(method: &http::Method) -> &'static str {
+    const KNOWN: [&str; 6] = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+}
+
 fn whole(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// A watch that is open.
+/// Something that is open, and counted for as long.
 #[derive(Debug)]
-pub(crate) struct Watching(IntGauge);
+pub(crate) struct Held(IntGauge);
 
-impl Drop for Watching {
+impl Held {
+    fn of(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -1,7 +1,8 @@
 //! The audit log: one JSON line for every attempt to write, refused ones too. Who, what, from where, with what outcome.
 //!
 //! It tells the path of a request and never its body, so that no secret can be in it. A thread writes it; an answer waits
-//! until its line was taken by that thread. A line that cannot be written is told in the log, and holds up nobody.
+//! until its line was taken by that thread. A line that cannot be written is told in the log, and holds up nobody. What
+//! nobody knows who has asked for is written down now and then, and else counted: anybody could fill the disk with it.
 
 use std::{
     fs::{File, OpenOptions},
@@ -9,6 +10,10 @@ use std::{
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -16,8 +21,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::rates::{Buckets, Rate};
+
 /// Lines that wait for the disk; more, and writes wait for it.
 const WAITING: usize = 1_024;
+
+/// Lines of callers whom nobody knows: a probe is seen, and a flood fills no disk.
+const STRANGERS: Rate = Rate { each_second: 1.0, at_once: 100.0 };
 
 /// Where the audit log goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +62,9 @@ pub(crate) struct AuditRecord {
     /// Of the object as it is now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) resource_version: Option<String>,
+    /// Attempts of callers whom nobody knows that were left out before this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) omitted: Option<u64>,
 }
 
 /// What became of it.
@@ -86,7 +99,32 @@ enum Job {
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub(crate) struct Audit(Option<mpsc::Sender<Job>>);
+pub(crate) struct Audit {
+    jobs: Option<mpsc::Sender<Job>>,
+    strangers: Arc<Strangers>,
+}
+
+/// How much is written down of callers whom nobody knows.
+#[derive(Debug)]
+struct Strangers {
+    lines: Buckets<()>,
+    omitted: AtomicU64,
+}
+
+impl Strangers {
+    /// Whether one more is written down, with how many were not before it.
+    fn admit(&self, record: &mut AuditRecord) -> bool {
+        if record.who.is_some() {
+            return true;
+        }
+        if !self.lines.take(()) {
+            self.omitted.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        record.omitted = Some(self.omitted.swap(0, Ordering::Relaxed)).filter(|omitted| *omitted > 0);
+        true
+    }
+}
 
 impl std::fmt::Debug for Job {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -100,8 +138,9 @@ impl Audit {
     /// # Errors
     /// When the file cannot be opened, or there is no thread to be had.
     pub(crate) fn open(target: AuditTarget) -> io::Result<Self> {
+        let strangers = Arc::new(Strangers { lines: Buckets::new(STRANGERS), omitted: AtomicU64::new(0) });
         let mut out = match &target {
-            AuditTarget::Off => return Ok(Self(None)),
+            AuditTarget::Off => return Ok(Self { jobs: None, strangers }),
             AuditTarget::Stdout => None,
             AuditTarget::File(path) => Some(open(path)?),
         };
@@ -125,27 +164,26 @@ impl Audit {
                 }
             }
         })?;
-        Ok(Self(Some(jobs)))
+        Ok(Self { jobs: Some(jobs), strangers })
     }
 
-    /// Whether anybody reads it.
-    pub(crate) fn is_on(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Writes a line.
-    pub(crate) async fn write(&self, record: &AuditRecord) {
-        let Some(jobs) = &self.0 else { return };
-        let mut line = serde_json::to_vec(record).unwrap_or_default();
+    /// Writes a line, or leaves it out; says which.
+    pub(crate) async fn write(&self, mut record: AuditRecord) -> bool {
+        let Some(jobs) = &self.jobs else { return true };
+        if !self.strangers.admit(&mut record) {
+            return false;
+        }
+        let mut line = serde_json::to_vec(&record).unwrap_or_default();
         line.push(b'\n');
         if jobs.send(Job::Line(line)).await.is_err() {
             tracing::error!("the audit log has ended");
         }
+        true
     }
 
     /// Opens the file anew, after somebody has moved the old one away.
     pub(crate) async fn reopen(&self) {
-        if let Some(jobs) = &self.0 {
+        if let Some(jobs) = &self.jobs {
             // it has ended: the next line tells
             jobs.send(Job::Reopen).await.ok();
         }

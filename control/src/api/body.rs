@@ -1,6 +1,6 @@
 //! Bodies: bounded, JSON, and understood or refused with the place of the fault.
 
-use std::time::Duration;
+use std::error::Error;
 
 use axum::body::Body;
 use bellhop_api::{Problem, ProblemType, Unique};
@@ -8,26 +8,29 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
-use tokio::time::timeout;
+
+use crate::server::Late;
 
 /// Largest body: far more than any object needs.
 pub(super) const LARGEST: usize = 1 << 20;
-/// A body must be there within this time.
-const WITHIN: Duration = Duration::from_secs(30);
 
 /// Reads a whole body.
 pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
-    let Ok(read) = timeout(WITHIN, Limited::new(body, LARGEST).collect()).await else {
-        let detail = format!("it was not there within {} s", WITHIN.as_secs());
-        return Err(Problem::new(ProblemType::TimedOut, detail));
-    };
-    match read {
+    match Limited::new(body, LARGEST).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             Err(Problem::new(ProblemType::TooLarge, format!("at most {LARGEST} bytes are allowed")))
         }
-        Err(error) => Err(Problem::new(ProblemType::BadRequest, format!("the body broke off: {error}"))),
+        Err(error) => Err(match late(&*error) {
+            Some(late) => Problem::new(ProblemType::TimedOut, late.to_string()),
+            None => Problem::new(ProblemType::BadRequest, format!("the body broke off: {error}")),
+        }),
     }
+}
+
+/// What came too late, among the causes of an error.
+fn late<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Late> {
+    error.downcast_ref().or_else(|| late(error.source()?))
 }
 
 /// Reads a JSON body, of which the media type must be one of these.

@@ -1,13 +1,10 @@
 //! What every request passes: whose page sent it, who calls and may, how many come; that each error is a problem document,
 //! and that each attempt to write is written down.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Instant,
-};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use axum::{
+    body::Body,
     extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -16,19 +13,15 @@ use bellhop_api::{Problem, ProblemType, problem::PROBLEM_JSON};
 use http::{Method, StatusCode, header, request::Parts};
 use jiff::Timestamp;
 
-use super::{Api, Failure, query::is_dry_run};
+use self::attempt::Attempt;
+use super::{Api, Failure};
 use crate::{
-    access::{
-        Caller, Need, Peer,
-        audit::{AuditRecord, Outcome},
-        need,
-        rates::Rate,
-    },
-    telemetry::Asked,
+    access::{Caller, Need, Peer, need, rates::Rate},
+    telemetry::{Account, Asked},
 };
 
-/// Of a path, in the audit log.
-const MOST_CHARS: usize = 1_024;
+mod attempt;
+mod told;
 
 /// Writes of all callers together. Far above what people and pipelines do; below what would keep the disk busy with
 /// nothing else.
@@ -37,12 +30,36 @@ pub(super) const WRITES: Rate = Rate { each_second: 2_000.0, at_once: 10_000.0 }
 /// A page that is sent to loopback, and a caller who may not, come no further.
 pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let now = api.author.control.clock.now();
-    let (mut head, body) = request.into_parts();
-    let attempt = Attempt::of(&head, now);
+    let (head, body) = request.into_parts();
+    let Some(attempt) = Attempt::of(&head, now) else {
+        return answer(&api, (head, body), next, now).await.0;
+    };
+    // a write that has begun comes to its end, and is written down, also where whoever asked for it has hung up meanwhile
+    let ended = tokio::spawn(async move {
+        let (response, caller) = answer(&api, (head, body), next, now).await;
+        if !api.audit.write(attempt.ended(caller.as_ref(), &response)).await {
+            api.author.control.telemetry.not_audited();
+        }
+        response
+    });
+    ended.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a request failed");
+        Failure(Problem::new(ProblemType::Internal, String::new())).into_response()
+    })
+}
+
+/// The answer, and who called.
+async fn answer(
+    api: &Api,
+    (mut head, body): (Parts, Body),
+    next: Next,
+    now: Timestamp,
+) -> (Response, Option<Caller>) {
     let (begun, method, matched) =
         (Instant::now(), head.method.clone(), head.extensions.get::<MatchedPath>().cloned());
+    let mut account = Account::begin(&head, &api.spans);
     let mut caller = None;
-    let response = match admit(&api, &head, now, &mut caller).await {
+    let response = match admit(api, &head, now, &mut caller).await {
         Ok(()) => {
             if let Some(caller) = &caller {
                 head.extensions.insert(Caller::clone(caller));
@@ -53,10 +70,8 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
     };
     let asked = Asked { method: &method, path: matched.as_ref().map(MatchedPath::as_str) };
     api.author.control.telemetry.answered(asked, response.status(), begun.elapsed());
-    if let Some(attempt) = attempt.filter(|_| api.audit.is_on()) {
-        api.audit.write(&attempt.ended(caller.as_ref(), &response)).await;
-    }
-    response
+    account.answered(response.status(), caller.as_ref());
+    (told::when_ended(response, account), caller)
 }
 
 /// Finds out who calls, and whether that one may. `caller` is told as soon as it is known.
@@ -81,48 +96,6 @@ async fn admit(api: &Api, head: &Parts, now: Timestamp, caller: &mut Option<Call
         return Err(Problem::new(ProblemType::TooManyRequests, detail));
     }
     Ok(())
-}
-
-/// What is written down of an attempt to write.
-struct Attempt {
-    time: Timestamp,
-    from: Option<SocketAddr>,
-    method: String,
-    path: String,
-    dry_run: bool,
-}
-
-impl Attempt {
-    /// `None`: a read, or a proxy's report, of which there are thousands a second.
-    fn of(head: &Parts, time: Timestamp) -> Option<Self> {
-        let path = head.uri.path();
-        if matches!(head.method, Method::GET | Method::HEAD) || path.starts_with("/v1/proxies/") {
-            return None;
-        }
-        Some(Self {
-            time,
-            from: head.extensions.get::<Peer>().map(|peer| peer.address),
-            method: head.method.to_string(),
-            path: path.chars().take(MOST_CHARS).collect(),
-            dry_run: is_dry_run(&head.uri),
-        })
-    }
-
-    fn ended(self, caller: Option<&Caller>, response: &Response) -> AuditRecord {
-        let field = |name: header::HeaderName| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
-        AuditRecord {
-            time: self.time,
-            who: caller.map(|caller| caller.name.clone()),
-            role: caller.map(|caller| caller.role.as_str()),
-            from: self.from,
-            method: self.method,
-            what: field(header::LOCATION).unwrap_or(self.path),
-            dry_run: self.dry_run,
-            outcome: Outcome::of(response.status()),
-            status: response.status().as_u16(),
-            resource_version: field(header::ETAG).map(|tag| tag.trim_matches('"').to_owned()),
-        }
-    }
 }
 
 /// A page in somebody's browser can send requests to loopback; it cannot help naming itself when it does (`Origin`), or

@@ -1,6 +1,7 @@
 //! The API over real sockets on loopback.
 
 mod access;
+mod audit;
 mod faults;
 mod harness;
 mod metrics;
@@ -9,4 +10,5 @@ mod openapi;
 #[cfg(feature = "etcd")]
 mod replicas;
 mod status;
+mod told;
 mod watching;

@@ -14,14 +14,14 @@ use super::{
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// A control plane that asks everybody, and its first token.
-struct Guarded {
-    server: Server,
-    admin: String,
+pub(super) struct Guarded {
+    pub(super) server: Server,
+    pub(super) admin: String,
     data: tempfile::TempDir,
 }
 
 impl Guarded {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
         let audit = format!("--audit-log={}/audit.jsonl", data.path().display());
         let directory = format!("--data-dir={}", data.path().display());
@@ -30,7 +30,13 @@ impl Guarded {
         Self { server, admin: admin.trim().to_owned(), data }
     }
 
-    async fn send(&self, token: &str, method: Method, path: &str, body: &Value) -> super::harness::Answer {
+    pub(super) async fn send(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> super::harness::Answer {
         let authorization = format!("Bearer {token}");
         let headers = [JSON, ("authorization", authorization.as_str())];
         let headers = if token.is_empty() { &headers[..1] } else { &headers[..] };
@@ -38,7 +44,7 @@ impl Guarded {
         self.server.send(method, path, headers, body).await
     }
 
-    async fn get(&self, token: &str, path: &str) -> super::harness::Answer {
+    pub(super) async fn get(&self, token: &str, path: &str) -> super::harness::Answer {
         self.send(token, Method::GET, path, &Value::Null).await
     }
 
@@ -53,7 +59,7 @@ impl Guarded {
     }
 
     /// What the audit log holds, once it holds `count` lines.
-    async fn audit(&self, count: usize) -> Vec<Value> {
+    pub(super) async fn audit(&self, count: usize) -> Vec<Value> {
         let begun = tokio::time::Instant::now();
         loop {
             let text = std::fs::read_to_string(self.data.path().join("audit.jsonl")).unwrap();
