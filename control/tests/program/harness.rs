@@ -29,10 +29,20 @@ impl Control {
         Self::run(Command::new(env!("CARGO_BIN_EXE_bellhop-control")), data)
     }
 
+    /// Starts it where another one has listened.
+    pub(crate) fn start_at(address: SocketAddr, data: &Path) -> Self {
+        Self::run_at(address, Command::new(env!("CARGO_BIN_EXE_bellhop-control")), data)
+    }
+
     /// Runs a command that becomes the program.
-    pub(crate) fn run(mut command: Command, data: &Path) -> Self {
+    pub(crate) fn run(command: Command, data: &Path) -> Self {
+        Self::run_at(([127, 0, 0, 1], 0).into(), command, data)
+    }
+
+    fn run_at(address: SocketAddr, mut command: Command, data: &Path) -> Self {
         let mut child = command
-            .args(["--listen=127.0.0.1:0", "--log=json", "--data-dir"])
+            .arg(format!("--listen={address}"))
+            .args(["--log=json", "--data-dir"])
             .arg(data)
             .env("RUST_LOG", "info")
             .stderr(Stdio::piped())
@@ -51,6 +61,15 @@ impl Control {
         });
         let address = address.recv_timeout(PATIENCE).expect("control listens");
         Self { child, address }
+    }
+}
+
+impl Control {
+    /// A size in KiB from the kernel's own account of the process, such as `VmHWM`: the most that it ever had.
+    pub(crate) fn kib(&self, what: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 }
 

@@ -1,5 +1,5 @@
-//! The real program: killed in the middle of its work, on a full disk, backed up while it writes, told to listen where it
-//! must not.
+//! The real program: killed in the middle of its work, on a full disk, backed up while it writes, with a thousand watchers
+//! that all come back at once, told to listen where it must not.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,6 +12,7 @@ mod backups;
 mod disk;
 mod ends;
 mod harness;
+mod herd;
 mod kills;
 mod openapi;
 mod units;
