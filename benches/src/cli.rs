@@ -116,9 +116,38 @@ pub struct Scale {
     /// Numbers of watchers on one control process.
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000])]
     pub watchers: Vec<usize>,
+    /// Whether the control process of these watchers speaks TLS; `--tls` alone: it does.
+    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, default_value = "both", default_missing_value = "on")]
+    pub tls: Tls,
+    /// Sandboxes of which a page is asked for.
+    #[arg(long, default_value_t = 100_000)]
+    pub listed: usize,
     /// Parts to measure; all by default.
     #[arg(long, value_delimiter = ',', value_enum)]
     pub parts: Vec<Part>,
+}
+
+/// `--tls`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tls {
+    /// In plain text alone.
+    Off,
+    /// With TLS alone.
+    On,
+    /// First without, then with it.
+    Both,
+}
+
+impl Tls {
+    /// Whether there is TLS, for each measurement that is wanted.
+    #[must_use]
+    pub fn values(self) -> &'static [bool] {
+        match self {
+            Self::Off => &[false],
+            Self::On => &[true],
+            Self::Both => &[false, true],
+        }
+    }
 }
 
 /// Parts of `scale`.
@@ -130,6 +159,8 @@ pub enum Part {
     Tables,
     /// Watchers on one control process.
     Watchers,
+    /// The first page of a long list, chosen by labels.
+    Pages,
     /// Route changes under load.
     Churn,
 }

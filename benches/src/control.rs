@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     process::Process,
@@ -59,11 +60,35 @@ impl Control {
         dir: &Path,
         address: SocketAddr,
     ) -> anyhow::Result<Self> {
-        let mut args: Vec<OsString> = vec!["--listen".into(), address.to_string().into()];
-        match keeps {
-            Keeps::Memory => args.extend(["--store".into(), "memory".into()]),
-            Keeps::Directory(data) => args.extend(["--data-dir".into(), data.into()]),
-        }
+        let args = match keeps {
+            Keeps::Memory => ["--store".into(), "memory".into()],
+            Keeps::Directory(data) => ["--data-dir".into(), data.into()],
+        };
+        Self::listen_at(seat, program, args.to_vec(), dir, address).await
+    }
+
+    /// Starts it on a free port with `args`.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub async fn start_with(
+        seat: &Seat,
+        program: &Path,
+        args: Vec<OsString>,
+        dir: &Path,
+    ) -> anyhow::Result<Self> {
+        let address = seat.place.free_port().await?;
+        Self::listen_at(seat, program, args, dir, address).await
+    }
+
+    async fn listen_at(
+        seat: &Seat,
+        program: &Path,
+        mut args: Vec<OsString>,
+        dir: &Path,
+        address: SocketAddr,
+    ) -> anyhow::Result<Self> {
+        args.extend(["--listen".into(), address.to_string().into()]);
         let name = format!("bellhop-control-{}", address.port());
         let mut process = Process::start(&name, seat, program, &args, dir)?;
         process.wait_listening(address).await?;
@@ -90,6 +115,7 @@ impl Control {
 pub struct Api {
     sender: SendRequest<Full<Bytes>>,
     host: SocketAddr,
+    token: Option<String>,
 }
 
 impl Api {
@@ -100,9 +126,20 @@ impl Api {
     pub async fn connect(place: &Place, address: SocketAddr) -> anyhow::Result<Self> {
         let stream = place.connect(address).await.context("control does not accept")?;
         stream.set_nodelay(true)?;
+        Self::over(stream, address, None).await
+    }
+
+    /// Speaks over a connection that stands; `token` says who it is.
+    ///
+    /// # Errors
+    /// Where it is gone.
+    pub async fn over<S>(stream: S, host: SocketAddr, token: Option<String>) -> anyhow::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(Self { sender, host: address })
+        Ok(Self { sender, host, token })
     }
 
     /// One exchange; the answer's body.
@@ -111,12 +148,15 @@ impl Api {
     /// Where control is silent, gone, or says no.
     pub async fn send(&mut self, method: Method, path: &str, body: &Value) -> anyhow::Result<Bytes> {
         let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body)? };
-        let request = http::Request::builder()
+        let mut request = http::Request::builder()
             .method(&method)
             .uri(path)
             .header("host", self.host.to_string())
-            .header("content-type", "application/json")
-            .body(Full::from(body))?;
+            .header("content-type", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Full::from(body))?;
         let exchange = async {
             self.sender.ready().await?;
             let response = self.sender.send_request(request).await?;
@@ -178,6 +218,16 @@ impl Api {
     /// As [`Self::send`].
     pub async fn in_force(&mut self, key: &str) -> anyhow::Result<InForce> {
         let body = self.send(Method::GET, &format!("/v1/keys/{key}/in-force"), &Value::Null).await?;
+        Ok(serde_json::from_slice(&body)?)
+    }
+
+    /// The same, answered once it is, or after ten seconds.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn wait_in_force(&mut self, key: &str) -> anyhow::Result<InForce> {
+        let path = format!("/v1/keys/{key}/in-force?waitSeconds=10");
+        let body = self.send(Method::GET, &path, &Value::Null).await?;
         Ok(serde_json::from_slice(&body)?)
     }
 }

@@ -2,7 +2,9 @@
 //! there; how long a change takes until it is in force everywhere; and that changes cost no request.
 
 mod churn;
+mod door;
 mod idle;
+mod pages;
 mod peer;
 mod start_up;
 pub mod tables;
@@ -14,6 +16,7 @@ use serde::Serialize;
 pub(crate) use self::start_up::ready as is_ready;
 pub use self::{
     churn::Churned,
+    pages::Paged,
     peer::Scaled,
     tables::TableSize,
     watchers::{Real, Watched},
@@ -45,6 +48,8 @@ pub struct Scaling {
     pub tables: Vec<TableSize>,
     /// By number of watchers.
     pub watched: Vec<Watched>,
+    /// Pages of a long list.
+    pub paged: Vec<Paged>,
     /// Real proxies.
     pub real: Option<Real>,
     /// Route changes under load.
@@ -70,6 +75,7 @@ pub async fn run(options: cli::Scale) -> anyhow::Result<()> {
         peers: Vec::new(),
         tables: Vec::new(),
         watched: Vec::new(),
+        paged: Vec::new(),
         real: None,
         churned: None,
     };
@@ -101,9 +107,15 @@ async fn bellhop(
         eprintln!("real proxies");
         scaling.real = Some(watchers::real(stage).await?);
         for &count in &options.watchers {
-            eprintln!("{count} watchers");
-            scaling.watched.push(watchers::measure(stage, count).await?);
+            for &tls in options.tls.values() {
+                eprintln!("{count} watchers{}", if tls { " with TLS" } else { "" });
+                scaling.watched.push(watchers::measure(stage, count, tls).await?);
+            }
         }
+    }
+    if wants(Part::Pages) {
+        eprintln!("a page of {} sandboxes", options.listed);
+        scaling.paged = pages::measure(stage, options.listed).await?;
     }
     if wants(Part::Tables) {
         for &keys in &options.routes {

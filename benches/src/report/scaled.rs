@@ -43,8 +43,8 @@ struct Part {
     rows: Vec<Vec<String>>,
 }
 
-fn parts(scaling: &Scaling) -> [Part; 4] {
-    [peers(scaling), tables(scaling), watchers(scaling), churned(scaling)]
+fn parts(scaling: &Scaling) -> [Part; 5] {
+    [peers(scaling), tables(scaling), watchers(scaling), paged(scaling), churned(scaling)]
 }
 
 fn peers(scaling: &Scaling) -> Part {
@@ -112,9 +112,11 @@ fn watchers(scaling: &Scaling) -> Part {
     let ms = |ms| shown(Some(ms), 1);
     let row = |watched: &crate::scale::Watched| {
         let (got, force) = (watched.distributed, watched.in_force);
-        let mut row = vec![format!("{} watchers", watched.watchers), watched.changes.to_string()];
+        let tls = if watched.tls { " with TLS" } else { "" };
+        let mut row = vec![format!("{} watchers{tls}", watched.watchers), watched.changes.to_string()];
         row.extend([got.p50_ms, got.p99_ms, got.max_ms, force.p50_ms, force.p99_ms, force.max_ms].map(ms));
         row.push(shown(Some(mib(watched.pss_kib)), 1));
+        row.push(shown(Some(watched.opened_ms / 1e3), 1));
         row
     };
     let real = |real: &crate::scale::Real| {
@@ -122,12 +124,12 @@ fn watchers(scaling: &Scaling) -> Part {
         let mut row = vec![format!("{} real proxies", real.proxies), real.changes.to_string()];
         row.resize(5, String::new());
         row.extend([force.p50_ms, force.p99_ms, force.max_ms].map(ms));
-        row.push(String::new());
+        row.resize(10, String::new());
         row
     };
     let rows = scaling.real.iter().map(real).chain(scaling.watched.iter().map(row)).collect();
     Part {
-        title: "A change until each watcher has it, and until it is in force; control without TLS".to_owned(),
+        title: "A change until each watcher has it, and until it is in force".to_owned(),
         header: vec![
             "on one control process",
             "changes",
@@ -138,8 +140,25 @@ fn watchers(scaling: &Scaling) -> Part {
             "p99",
             "max",
             "control PSS MiB",
+            "opened s",
         ],
         rows,
+    }
+}
+
+fn paged(scaling: &Scaling) -> Part {
+    let row = |paged: &crate::scale::Paged| {
+        let selector = if paged.selector.is_empty() { "all" } else { &paged.selector };
+        let times = [paged.times.p50_ms, paged.times.p99_ms, paged.times.max_ms];
+        let mut row = vec![paged.listed.to_string(), selector.to_owned(), paged.came.to_string()];
+        row.extend(times.map(|ms| shown(Some(ms), 1)));
+        row.push(shown(Some(mib(paged.pss_kib)), 1));
+        row
+    };
+    Part {
+        title: "The first page of a list, chosen by labels, from an embedded store".to_owned(),
+        header: vec!["sandboxes", "selector", "came", "ms p50", "p99", "max", "control PSS MiB"],
+        rows: scaling.paged.iter().map(row).collect(),
     }
 }
 
@@ -163,7 +182,9 @@ fn rows(scaling: &Scaling) -> Vec<Row> {
         let size = scaling.tables.iter().find(|size| size.routes == routes)?;
         Some(size.alone.hot.median)
     };
-    let watched = |count| scaling.watched.iter().find(|watched| watched.watchers == count);
+    let watched = |count, tls| {
+        scaling.watched.iter().find(move |watched| watched.watchers == count && watched.tls == tls)
+    };
     let real = scaling.real.as_ref();
     vec![
         Row::at_most("memory idle", 5.0, "MiB", memory(|peer| Some(peer.idle_kib))),
@@ -182,17 +203,17 @@ fn rows(scaling: &Scaling) -> Vec<Row> {
             hot(1_000_000).zip(hot(1)).map(|(many, one)| many / one),
         ),
         Row::at_most(
-            "in force on 1,000 watchers, p99",
+            "in force on 1,000 watchers, TLS, p99",
             250.0,
             "ms",
-            watched(1_000).map(|watched| watched.in_force.p99_ms),
+            watched(1_000, true).map(|watched| watched.in_force.p99_ms),
         ),
         Row::at_most("in force on 10 real proxies, p99", 20.0, "ms", real.map(|real| real.in_force.p99_ms)),
         Row::at_most(
             "control with 10,000 watchers",
             300.0,
             "MiB",
-            watched(10_000).map(|watched| mib(watched.pss_kib)),
+            watched(10_000, false).map(|watched| mib(watched.pss_kib)),
         ),
         Row::at_most("start → ready, median", 30.0, "ms", bellhop.map(|peer| peer.start_ms.median)),
         Row::at_most("binary", 10.0, "MiB", memory(|peer| peer.binary_kib)),
@@ -208,7 +229,8 @@ fn rows(scaling: &Scaling) -> Vec<Row> {
 fn page(scaling: &Scaling, rows: &[Row]) -> Page {
     let mut page = Page::new("How Bellhop grows", &machine(&scaling.machine));
     page.section(numbers::section(rows));
-    let plots: [Vec<(&str, String)>; 4] = [peer_plots(scaling), table_plots(scaling), Vec::new(), Vec::new()];
+    let plots: [Vec<(&str, String)>; 5] =
+        [peer_plots(scaling), table_plots(scaling), Vec::new(), Vec::new(), Vec::new()];
     for (part, plots) in parts(scaling).into_iter().zip(plots) {
         if part.rows.is_empty() {
             continue;
@@ -284,6 +306,7 @@ mod tests {
             peers: Vec::new(),
             tables: vec![size(1, 100.0), size(1_000_000, 130.0)],
             watched: Vec::new(),
+            paged: Vec::new(),
             real: None,
             churned: Some(Churned { changes: 1, requests: 2, baseline: 1, sandbox: 1, errors: 0 }),
         }

@@ -3,7 +3,7 @@
 //! It is as lean as a connection can be, since thousands share one thread: lines are searched, not parsed, and reports go
 //! over a few shared connections.
 
-use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
 
 use anyhow::{Context, ensure};
 use bellhop_api::report::ProxyReport;
@@ -11,39 +11,54 @@ use bytes::{Buf, BytesMut};
 use memchr::memmem;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     sync::mpsc,
-    time::{Instant, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
+
+use super::door::{Door, Stream};
 
 /// How long one watch may take until its list is complete.
 const SYNCED: Duration = Duration::from_secs(60);
+/// A proxy reports so often, also where nothing changes.
+const EVERY: Duration = Duration::from_secs(10);
+/// Its reports are spread over that time in so many parts.
+const PARTS: u32 = 100;
 /// The key whose puts are acknowledged.
 pub(super) const KEY: &str = "watched";
 
-/// When the newest digest arrived, at how many watchers.
+/// What watchers have seen.
 #[derive(Debug, Default)]
-pub(super) struct Arrivals {
-    pub(super) by_digest: HashMap<String, Vec<Instant>>,
+pub(super) struct Seen {
+    /// When each digest arrived, at how many watchers.
+    pub(super) arrived: HashMap<String, Vec<Instant>>,
+    /// What each of them holds.
+    held: Vec<Option<Rc<str>>>,
+    /// Watches that have ended.
+    pub(super) ended: usize,
 }
 
 /// A report to be sent.
 #[derive(Debug)]
 pub(super) struct Report {
     id: usize,
-    digest: String,
+    digest: Option<Rc<str>>,
+}
+
+/// What all watchers share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) door: Door,
+    pub(super) seen: Rc<RefCell<Seen>>,
+    pub(super) reports: mpsc::UnboundedSender<Report>,
 }
 
 /// Opens a watch, waits for its list, and goes on in a task of its own until the connection ends.
-pub(super) async fn open(
-    control: SocketAddr,
-    id: usize,
-    arrivals: Rc<RefCell<Arrivals>>,
-    reports: mpsc::UnboundedSender<Report>,
-) -> anyhow::Result<()> {
-    let mut stream = TcpStream::connect(control).await?;
-    let request = format!("GET /v1/routes?watch=true&proxy=watcher-{id} HTTP/1.1\r\nHost: {control}\r\n\r\n");
+pub(super) async fn open(shared: Shared, id: usize) -> anyhow::Result<()> {
+    let mut stream = shared.door.connect().await?;
+    let fields = shared.door.fields();
+    let request = format!("GET /v1/routes?watch=true&proxy=watcher-{id} HTTP/1.1\r\n{fields}\r\n");
     stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
     let mut input = BytesMut::with_capacity(512);
     let synced = async {
         loop {
@@ -55,33 +70,52 @@ pub(super) async fn open(
     };
     timeout(SYNCED, synced).await.with_context(|| format!("watcher {id} got no list"))??;
     ensure!(input.starts_with(b"HTTP/1.1 200"), "control refused a watch");
-    // What the list held of the key is what was there before the first change.
-    input = BytesMut::new();
-    tokio::task::spawn_local(async move {
-        while matches!(stream.read_buf(&mut input).await, Ok(n) if n > 0) {
-            take(&mut input, id, &arrivals, &reports);
-        }
-    });
+    take(&mut input, id, &shared);
+    tokio::task::spawn_local(follow(stream, input, id, shared));
     Ok(())
 }
 
-fn take(
-    input: &mut BytesMut,
-    id: usize,
-    arrivals: &RefCell<Arrivals>,
-    reports: &mpsc::UnboundedSender<Report>,
-) {
+async fn follow(mut stream: Box<dyn Stream>, mut input: BytesMut, id: usize, shared: Shared) {
+    while matches!(stream.read_buf(&mut input).await, Ok(n) if n > 0) {
+        take(&mut input, id, &shared);
+    }
+    shared.seen.borrow_mut().ended += 1;
+}
+
+fn take(input: &mut BytesMut, id: usize, shared: &Shared) {
     while let Some(end) = memchr::memchr(b'\n', input) {
         if let Some(digest) = input.get(..end).and_then(digest_of) {
-            arrivals.borrow_mut().by_digest.entry(digest.clone()).or_default().push(Instant::now());
+            let mut seen = shared.seen.borrow_mut();
+            seen.arrived.entry(digest.clone()).or_default().push(Instant::now());
+            let digest = Some(Rc::from(digest));
+            if seen.held.len() <= id {
+                seen.held.resize(id + 1, None);
+            }
+            if let Some(held) = seen.held.get_mut(id) {
+                held.clone_from(&digest);
+            }
             // Whoever sends reports is gone when the measurement is over.
-            let _ = reports.send(Report { id, digest });
+            let _ = shared.reports.send(Report { id, digest });
         }
         input.advance(end + 1);
     }
     if input.is_empty() {
         // An idle watcher holds no buffer.
         *input = BytesMut::new();
+    }
+}
+
+/// Has every watcher say what it holds now and then, as proxies do.
+pub(super) async fn report_all(shared: Shared) {
+    let mut ticks = interval(EVERY / PARTS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for part in (0..PARTS as usize).cycle() {
+        ticks.tick().await;
+        let seen = shared.seen.borrow();
+        let held = seen.held.iter().enumerate().skip(part).step_by(PARTS as usize);
+        for (id, digest) in held.map(|(id, digest)| (id, digest.clone())) {
+            let _ = shared.reports.send(Report { id, digest });
+        }
     }
 }
 
@@ -97,29 +131,31 @@ fn digest_of(line: &[u8]) -> Option<String> {
 
 /// Sends reports over one connection, in order, until there are none to come.
 pub(super) async fn send_reports(
-    control: SocketAddr,
+    door: Door,
     reports: Rc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Report>>>,
 ) -> anyhow::Result<()> {
-    let mut stream = TcpStream::connect(control).await?;
-    stream.set_nodelay(true)?;
+    let mut stream = door.connect().await?;
+    let fields = door.fields();
     let mut input = BytesMut::with_capacity(512);
     loop {
         let next = reports.lock().await.recv().await;
         let Some(Report { id, digest }) = next else { return Ok(()) };
+        let digest = digest.map(|digest| digest.to_string());
         let report = ProxyReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            table_digest: digest.clone(),
+            table_digest: digest.clone().unwrap_or_default(),
             keys: 1,
-            digests: [(KEY.parse()?, Some(digest))].into(),
+            digests: [(KEY.parse()?, digest)].into(),
             ..ProxyReport::default()
         };
         let body = serde_json::to_string(&report)?;
         let request = format!(
-            "POST /v1/proxies/watcher-{id} HTTP/1.1\r\nHost: {control}\r\nContent-Type: application/json\r\n\
+            "POST /v1/proxies/watcher-{id} HTTP/1.1\r\n{fields}Content-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(request.as_bytes()).await?;
+        stream.flush().await?;
         input.clear();
         while memmem::find(&input, b"\r\n\r\n").is_none() {
             ensure!(stream.read_buf(&mut input).await? > 0, "control closed the reports' connection");

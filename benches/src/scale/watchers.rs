@@ -10,9 +10,12 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::watcher::{self, Arrivals};
+use super::{
+    door,
+    watcher::{self, Seen, Shared},
+};
 use crate::{
-    control::{Api, Control, Keeps},
+    control::Api,
     measure::{memory, statistics::quantile},
     peers::{Bellhop, Fixed, PORT},
     process::Process,
@@ -22,7 +25,7 @@ use crate::{
 
 /// Changes made with a thousand watchers, and with ten times as many.
 const CHANGES: usize = 100;
-const CHANGES_OF_MANY: usize = 20;
+const CHANGES_OF_MANY: usize = 5;
 const MANY: usize = 5_000;
 /// Connections that carry the watchers' reports.
 const REPORTERS: usize = 16;
@@ -30,8 +33,6 @@ const REPORTERS: usize = 16;
 const OPENED_AT_ONCE: usize = 64;
 /// How long one change may take until it is in force.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Between two questions whether it is.
-const ASK: Duration = Duration::from_millis(1);
 /// Between two changes: a proxy reports five times a second at most.
 const REST: Duration = Duration::from_millis(300);
 /// Real proxies, and changes made with them.
@@ -50,7 +51,7 @@ pub struct Times {
 }
 
 impl Times {
-    fn of(mut ms: Vec<f64>) -> Option<Self> {
+    pub(super) fn of(mut ms: Vec<f64>) -> Option<Self> {
         ms.sort_by(f64::total_cmp);
         Some(Self { p50_ms: quantile(&ms, 0.5)?, p99_ms: quantile(&ms, 0.99)?, max_ms: quantile(&ms, 1.0)? })
     }
@@ -61,6 +62,8 @@ impl Times {
 pub struct Watched {
     /// How many.
     pub watchers: usize,
+    /// Whether control speaks TLS.
+    pub tls: bool,
     /// Changes made.
     pub changes: usize,
     /// From the request that changes a route until a watcher has it: all watchers, all changes.
@@ -86,25 +89,28 @@ pub struct Real {
     pub in_force: Times,
 }
 
-pub(super) async fn measure(stage: &Stage, count: usize) -> anyhow::Result<Watched> {
-    LocalSet::new().run_until(watchers(stage, count)).await
+pub(super) async fn measure(stage: &Stage, count: usize, tls: bool) -> anyhow::Result<Watched> {
+    LocalSet::new().run_until(watchers(stage, count, tls)).await
 }
 
-async fn watchers(stage: &Stage, count: usize) -> anyhow::Result<Watched> {
-    let program = stage.programs.control.as_ref().context("no bellhop-control")?;
-    let control = Control::start(&stage.proxy_seat(), program, Keeps::Memory, stage.dir()).await?;
-    let mut api = control.api().await?;
+async fn watchers(stage: &Stage, count: usize, tls: bool) -> anyhow::Result<Watched> {
+    let (control, door) = door::start(stage, tls).await?;
+    let mut api = door.api().await?;
     api.sandbox(watcher::KEY, PORT, stage.ground.sandbox).await?;
     let before_kib = memory::pss_kib(control.process.pid())?;
-    let arrivals = Rc::new(RefCell::new(Arrivals::default()));
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let begin = Instant::now();
-    open(control.address, count, &arrivals, &sender).await?;
-    let opened_ms = begin.elapsed().as_secs_f64() * 1e3;
+    let (reports, receiver) = mpsc::unbounded_channel();
+    let shared = Shared { door: door.clone(), seen: Rc::new(RefCell::new(Seen::default())), reports };
     let receiver = Rc::new(tokio::sync::Mutex::new(receiver));
     let reporters: Vec<_> = (0..REPORTERS)
-        .map(|_| tokio::task::spawn_local(watcher::send_reports(control.address, Rc::clone(&receiver))))
+        .map(|_| tokio::task::spawn_local(watcher::send_reports(door.clone(), Rc::clone(&receiver))))
         .collect();
+    tokio::task::spawn_local(watcher::report_all(shared.clone()));
+    let begin = Instant::now();
+    open(&shared, count).await?;
+    let opened_ms = begin.elapsed().as_secs_f64() * 1e3;
+    // the connection of before may have been idle for too long
+    let (mut api, seen) = (door.api().await?, &shared.seen);
+    settle(&mut api, count).await?;
 
     let changes = if count > MANY { CHANGES_OF_MANY } else { CHANGES };
     let (mut in_force, mut distributed) = (Vec::new(), Vec::new());
@@ -112,13 +118,16 @@ async fn watchers(stage: &Stage, count: usize) -> anyhow::Result<Watched> {
         let begin = Instant::now();
         let digest = change(&mut api, nth, watcher::KEY, count).await?;
         in_force.push(begin.elapsed().as_secs_f64() * 1e3);
-        let seen = arrivals.borrow_mut().by_digest.remove(&digest).unwrap_or_default();
+        let seen = seen.borrow_mut().arrived.remove(&digest).unwrap_or_default();
         ensure!(seen.len() == count, "{} of {count} watchers got a change", seen.len());
         distributed.extend(seen.into_iter().map(|at| at.duration_since(begin).as_secs_f64() * 1e3));
         ensure!(!reporters.iter().any(tokio::task::JoinHandle::is_finished), "a reporter ended");
+        sleep(REST).await;
     }
+    ensure!(seen.borrow().ended == 0, "{} watches ended", seen.borrow().ended);
     Ok(Watched {
         watchers: count,
+        tls,
         changes,
         distributed: Times::of(distributed).context("no watchers")?,
         in_force: Times::of(in_force).context("no changes")?,
@@ -128,22 +137,29 @@ async fn watchers(stage: &Stage, count: usize) -> anyhow::Result<Watched> {
     })
 }
 
-async fn open(
-    control: SocketAddr,
-    count: usize,
-    arrivals: &Rc<RefCell<Arrivals>>,
-    reports: &mpsc::UnboundedSender<watcher::Report>,
-) -> anyhow::Result<()> {
+async fn open(shared: &Shared, count: usize) -> anyhow::Result<()> {
     let mut opened = 0;
     while opened < count {
-        let some = (opened..count.min(opened + OPENED_AT_ONCE))
-            .map(|id| watcher::open(control, id, Rc::clone(arrivals), reports.clone()));
+        let some = (opened..count.min(opened + OPENED_AT_ONCE)).map(|id| watcher::open(shared.clone(), id));
         for watcher in futures_util::future::join_all(some).await {
             watcher?;
             opened += 1;
         }
     }
     Ok(())
+}
+
+/// Waits until what was there before the first change is in force on `proxies`.
+async fn settle(api: &mut Api, proxies: usize) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    loop {
+        let state = api.wait_in_force(watcher::KEY).await?;
+        if state.in_force && state.proxies >= proxies as u64 {
+            return Ok(());
+        }
+        ensure!(begin.elapsed() < DEADLINE, "{} of {proxies} proxies are known", state.proxies);
+        sleep(REST).await;
+    }
 }
 
 /// Leads `key` elsewhere, waits until `proxies` hold that, and gives the digest of the new form.
@@ -153,13 +169,12 @@ async fn change(api: &mut Api, nth: usize, key: &str, proxies: usize) -> anyhow:
     let begin = Instant::now();
     api.sandbox(key, PORT, SocketAddr::from(([127, 0, 0, 1], port))).await?;
     loop {
-        let state = api.in_force(key).await?;
+        let state = api.wait_in_force(key).await?;
         if state.in_force {
             ensure!(state.proxies == proxies as u64, "{} proxies count, not {proxies}", state.proxies);
             return Ok(state.digest);
         }
         ensure!(begin.elapsed() < DEADLINE, "not in force: {} are waited for", state.waiting_for.len());
-        sleep(ASK).await;
     }
 }
 
