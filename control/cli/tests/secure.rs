@@ -92,6 +92,24 @@ impl Desk {
     }
 }
 
+impl Desk {
+    /// A proxy called `p1`.
+    fn proxy(&self, more: &[&str]) -> Running {
+        let mut proxy = bellhop(self.files.path());
+        proxy.args(["proxy", "--listen=127.0.0.1:0", "--upstream=127.0.0.1:9", "--destination=route:80"]);
+        proxy.args(["--admin=off", "--proxy-id=p1", "--workers=1"]).args(more);
+        Running(proxy.stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    /// Makes a sandbox, and waits until the one proxy has it.
+    fn in_force(&self, name: &str) {
+        let create =
+            ["sandbox", "create", name, "--override", "route:80=10.0.0.7:80", "--ttl", "90d", "--wait"];
+        let said = self.run(&create, "").done();
+        assert!(said.contains("1 proxy"), "{said}");
+    }
+}
+
 /// The command, in a directory where nobody's own contexts are.
 fn bellhop(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bellhop"));
@@ -185,6 +203,31 @@ fn a_login_is_kept_for_its_owner_alone_and_its_token_goes_to_no_other_server() {
     assert!(!fs::read_to_string(desk.path("config.yaml")).unwrap().contains("bh_"));
 }
 
+#[test]
+fn a_proxy_whose_token_expires_watches_on_with_the_one_that_takes_its_place_in_the_file() {
+    let desk = Desk::open(&["--auth=required", "--audit-log=off"], |_| {}, &[]);
+    let server = format!("http://{}", desk.address);
+    let token = fs::read_to_string(desk.path("data/bootstrap-token")).unwrap();
+    desk.run(&["--server", &server, "login"], &token).done();
+    let make = |ttl: &str, out: &str| {
+        desk.run(&["token", "create", "--role", "proxy", "--ttl", ttl, "--out", out], "").done();
+    };
+    let watches = || {
+        let listed = desk.run(&["-o", "json", "proxies"], "").done();
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        listed.pointer("/items/0/watching") == Some(&true.into())
+    };
+    make("10s", "proxy.token");
+    let _proxy = desk.proxy(&["--control", &server, "--token-file=proxy.token"]);
+    desk.in_force("before");
+    assert!(watches());
+    until("the watch ends with its token", || !watches());
+    make("1h", "next.token");
+    fs::rename(desk.path("next.token"), desk.path("proxy.token")).unwrap();
+    until("the proxy watches again", watches);
+    desk.in_force("after");
+}
+
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 /// Control's clock alone is set forward: first by an hour, past 2/3 of the life of its certificates, then by two days, past
@@ -211,17 +254,13 @@ fn f19_control_whose_clock_jumps_renews_its_certificates_and_refuses_what_has_ex
     };
     let desk = Desk::open(&["--dev-certs=certs", "--audit-log=off"], prepare, &clock);
     let server = format!("https://{}", desk.address);
-    let mut proxy = bellhop(desk.files.path());
-    proxy.args([
-        "proxy",
-        "--listen=127.0.0.1:0",
-        "--upstream=127.0.0.1:9",
-        "--destination=route:80",
-        "--admin=off",
+    let _proxy = desk.proxy(&[
+        "--control",
+        &server,
+        "--ca-file=certs/ca.pem",
+        "--client-cert-file=certs/proxy.pem",
+        "--client-key-file=certs/proxy-key.pem",
     ]);
-    proxy.args(["--control", &server, "--ca-file=certs/ca.pem", "--proxy-id=p1", "--workers=1"]);
-    proxy.args(["--client-cert-file=certs/proxy.pem", "--client-key-file=certs/proxy-key.pem"]);
-    let _proxy = Running(proxy.stderr(Stdio::null()).spawn().unwrap());
     let login =
         ["--server", &server, "--ca-file", "certs/ca.pem", "--token-file", "data/bootstrap-token", "login"];
     desk.run(&login, "").done();
@@ -231,20 +270,14 @@ fn f19_control_whose_clock_jumps_renews_its_certificates_and_refuses_what_has_ex
         "",
     )
     .done();
-    let in_force = |name: &str| {
-        let create =
-            ["sandbox", "create", name, "--override", "route:80=10.0.0.7:80", "--ttl", "90d", "--wait"];
-        let said = desk.run(&create, "").done();
-        assert!(said.contains("1 proxy"), "{said}");
-    };
-    in_force("before");
+    desk.in_force("before");
     let held = fs::read(desk.path("certs/control.pem")).unwrap();
     fs::write(desk.path("clock"), "+1h\n").unwrap();
     until("a renewed certificate", || {
         fs::read(desk.path("certs/control.pem")).is_ok_and(|now| now != held)
             && fs::read(desk.path("certs/proxy.pem")).is_ok()
     });
-    in_force("an-hour-later");
+    desk.in_force("an-hour-later");
     fs::write(desk.path("clock"), "+2d\n").unwrap();
     until("the first token has expired", || {
         let said = desk.run(&["whoami"], "");
