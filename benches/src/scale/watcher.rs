@@ -49,7 +49,17 @@ pub(super) struct Report {
 pub(super) struct Shared {
     pub(super) door: Door,
     pub(super) seen: Rc<RefCell<Seen>>,
-    pub(super) reports: mpsc::UnboundedSender<Report>,
+    /// By connection: what one watcher says comes in the order in which it says it.
+    pub(super) reports: Rc<[mpsc::UnboundedSender<Report>]>,
+}
+
+impl Shared {
+    fn report(&self, id: usize, digest: Option<Rc<str>>) {
+        if let Some(to) = self.reports.get(id % self.reports.len()) {
+            // Whoever sends reports is gone when the measurement is over.
+            let _ = to.send(Report { id, digest });
+        }
+    }
 }
 
 /// Opens a watch, waits for its list, and goes on in a task of its own until the connection ends.
@@ -94,8 +104,10 @@ fn take(input: &mut BytesMut, id: usize, shared: &Shared) {
             if let Some(held) = seen.held.get_mut(id) {
                 held.clone_from(&digest);
             }
-            // Whoever sends reports is gone when the measurement is over.
-            let _ = shared.reports.send(Report { id, digest });
+            shared.report(id, digest);
+        } else if input.get(..end).is_some_and(|line| memmem::find(line, b"\"ask\"").is_some()) {
+            let held = shared.seen.borrow().held.get(id).cloned().flatten();
+            shared.report(id, held);
         }
         input.advance(end + 1);
     }
@@ -114,7 +126,7 @@ pub(super) async fn report_all(shared: Shared) {
         let seen = shared.seen.borrow();
         let held = seen.held.iter().enumerate().skip(part).step_by(PARTS as usize);
         for (id, digest) in held.map(|(id, digest)| (id, digest.clone())) {
-            let _ = shared.reports.send(Report { id, digest });
+            shared.report(id, digest);
         }
     }
 }
@@ -132,14 +144,12 @@ fn digest_of(line: &[u8]) -> Option<String> {
 /// Sends reports over one connection, in order, until there are none to come.
 pub(super) async fn send_reports(
     door: Door,
-    reports: Rc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Report>>>,
+    mut reports: mpsc::UnboundedReceiver<Report>,
 ) -> anyhow::Result<()> {
     let mut stream = door.connect().await?;
     let fields = door.fields();
     let mut input = BytesMut::with_capacity(512);
-    loop {
-        let next = reports.lock().await.recv().await;
-        let Some(Report { id, digest }) = next else { return Ok(()) };
+    while let Some(Report { id, digest }) = reports.recv().await {
         let digest = digest.map(|digest| digest.to_string());
         let report = ProxyReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -162,6 +172,7 @@ pub(super) async fn send_reports(
         }
         ensure!(input.starts_with(b"HTTP/1.1 204"), "{}", String::from_utf8_lossy(&input));
     }
+    Ok(())
 }
 
 #[cfg(test)]

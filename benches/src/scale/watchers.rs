@@ -98,12 +98,11 @@ async fn watchers(stage: &Stage, count: usize, tls: bool) -> anyhow::Result<Watc
     let mut api = door.api().await?;
     api.sandbox(watcher::KEY, PORT, stage.ground.sandbox).await?;
     let before_kib = memory::pss_kib(control.process.pid())?;
-    let (reports, receiver) = mpsc::unbounded_channel();
-    let shared = Shared { door: door.clone(), seen: Rc::new(RefCell::new(Seen::default())), reports };
-    let receiver = Rc::new(tokio::sync::Mutex::new(receiver));
-    let reporters: Vec<_> = (0..REPORTERS)
-        .map(|_| tokio::task::spawn_local(watcher::send_reports(door.clone(), Rc::clone(&receiver))))
-        .collect();
+    let (reports, receivers): (Vec<_>, Vec<_>) = (0..REPORTERS).map(|_| mpsc::unbounded_channel()).unzip();
+    let shared =
+        Shared { door: door.clone(), seen: Rc::new(RefCell::new(Seen::default())), reports: reports.into() };
+    let send = |receiver| tokio::task::spawn_local(watcher::send_reports(door.clone(), receiver));
+    let reporters: Vec<_> = receivers.into_iter().map(send).collect();
     tokio::task::spawn_local(watcher::report_all(shared.clone()));
     let begin = Instant::now();
     open(&shared, count).await?;
