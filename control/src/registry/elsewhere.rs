@@ -57,10 +57,14 @@ impl Registry {
         !elsewhere.told.is_empty() || !elsewhere.left.is_empty()
     }
 
-    /// For how long those have been silent whose replica has gone, but for those that were heard somewhere else.
-    pub(super) fn left_behind(&self, heard: impl Fn(&str) -> bool) -> BTreeMap<String, Duration> {
+    /// For how long those have been silent whose replica has gone, but for those that were heard somewhere else since.
+    /// `silent`: for how long one has been silent everywhere else, if it was ever heard there.
+    pub(super) fn left_behind(
+        &self,
+        silent: impl Fn(&str) -> Option<Duration>,
+    ) -> BTreeMap<String, Duration> {
         let mut elsewhere = self.elsewhere();
-        elsewhere.left.retain(|id, _| !heard(id));
+        elsewhere.left.retain(|id, heard| silent(id).is_none_or(|silent| silent > heard.elapsed()));
         elsewhere.left.iter().map(|(id, at)| (id.clone(), at.elapsed())).collect()
     }
 }

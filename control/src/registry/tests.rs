@@ -248,3 +248,21 @@ async fn the_proxies_of_a_replica_that_has_gone_are_waited_for_and_then_lost_unl
     let back = registry.judge(&form(10), newer, nobody());
     assert_eq!((back.waiting_for, back.lost), (vec!["p1".to_owned(), "p2".to_owned()], Vec::new()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_had_moved_to_a_replica_that_has_gone_is_waited_for_though_it_was_lost_here_before() {
+    let registry = Registry::default();
+    let other = Replica { id: "other".into(), url: "http://other:1".into() };
+    hear(&registry, "p1", report("t9", None));
+    advance(LOST_AFTER).await;
+    hear(&registry, "p2", report("t9", None));
+    registry.remember(&told(false, 0, 0).answers, &[other]);
+    registry.remember(&[], &[]);
+    let judge = || {
+        let here = registry.holds(&"a".parse().unwrap(), NEW, Some(&form(9)));
+        registry.judge(&form(9), here, Answers { answers: Vec::new(), unanswered: Vec::new() })
+    };
+    assert_eq!(judge().waiting_for, ["p1"]);
+    hear(&registry, "p1", report("t9", None));
+    assert!(judge().in_force, "it has come back");
+}

@@ -48,14 +48,14 @@ impl Registry {
         let Answers { answers, unanswered } = told;
         let mut settled = here.settled;
         let mut latched = here.latched;
-        let mut all = BTreeMap::new();
+        let mut all = BTreeMap::<_, Seen>::new();
         put_together(&mut all, here.proxies, Duration::ZERO, Duration::ZERO);
         for answer in answers {
             settled &= answer.said.settled;
             latched = latched.max(answer.said.latched);
             put_together(&mut all, answer.said.proxies, answer.came.elapsed(), answer.took);
         }
-        for (id, silent) in self.left_behind(|id| all.contains_key(id)) {
+        for (id, silent) in self.left_behind(|id| all.get(id).map(|seen| seen.silent)) {
             all.insert(id, Seen { holds: false, silent, reported: None });
         }
         let (mut counted, mut waiting_for, mut lost) = (0, Vec::new(), Vec::new());
