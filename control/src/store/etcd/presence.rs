@@ -124,7 +124,7 @@ impl Presence {
     }
 
     async fn grant(&self, term: Duration) -> Result<i64, Fault> {
-        let seconds = i64::try_from(term.as_secs()).unwrap_or(i64::MAX);
+        let seconds = seconds(term);
         let granted = self
             .etcd
             .link
@@ -254,5 +254,24 @@ impl Replicas for Presence {
             tokio::join!(self.revoke(leases.place), self.revoke(leases.address));
         }
         .boxed()
+    }
+}
+
+/// In what etcd counts: no less than what this replica believes.
+fn seconds(term: Duration) -> i64 {
+    let begun = u64::from(term.subsec_nanos() > 0);
+    i64::try_from(term.as_secs().saturating_add(begun)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_lasts_at_least_as_long_as_a_replica_believes() {
+        for (term, granted) in [(2_000, 2), (2_001, 3), (2_900, 3), (10_000, 10)] {
+            assert_eq!(seconds(Duration::from_millis(term)), granted, "{term} ms");
+        }
+        assert_eq!(seconds(Duration::MAX), i64::MAX);
     }
 }
