@@ -211,6 +211,22 @@ async fn a_restore_that_breaks_off_changes_nothing_and_the_next_one_takes_away_w
 }
 
 #[tokio::test]
+async fn who_read_before_somebody_else_s_records_came_to_count_takes_none_of_them_away() {
+    let Some(server) = Server::start().await else { return };
+    let (late, quick) = (server.open("/a").await, server.open("/a").await);
+    let then = quick.commit(vec![write("x", Expect::Any, Some("old"))]).await.unwrap();
+    for value in ["new", "newer"] {
+        let new = backup(&[("x", value)]).listing.records;
+        assert!(quick.put_all(&new, None, true).await.unwrap());
+        assert!(!late.put_all(&new, Some(then), false).await.unwrap());
+        assert!(!late.put_all(&new, None, true).await.unwrap());
+        assert_eq!(held(&quick.list().await.unwrap()), [("x", value.as_bytes())]);
+        late.list().await.unwrap();
+        quick.list().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn records_in_another_form_count_together_unless_somebody_wrote_meanwhile_and_the_old_ones_stay_beside_them()
  {
     let Some(server) = Server::start().await else { return };

@@ -114,7 +114,9 @@ impl Etcd {
     ) -> Result<bool, Fault> {
         let generation = new_epoch();
         let staged = format!("{}staged", self.keys.store);
-        self.sweep(&staged, &generation).await?;
+        if !self.sweep(&staged, &generation).await? {
+            return Ok(false);
+        }
         let mine = Compare::value(staged.clone(), CompareOp::Equal, generation.clone());
         let prefix = self.keys.records(&generation);
         let write = |record: &Record| Write {
@@ -145,17 +147,21 @@ impl Etcd {
         self.try_txn(Txn::new().when(compares).and_then(puts)).await
     }
 
-    /// Takes away what does not count, such as what somebody began and did not end, and marks a new beginning.
-    async fn sweep(&self, staged: &str, generation: &str) -> Result<(), Fault> {
+    /// Takes away what does not count, such as what somebody began and did not end, and marks a new beginning; says no, and
+    /// takes nothing away, where other records count by now than those last read.
+    async fn sweep(&self, staged: &str, generation: &str) -> Result<bool, Fault> {
         let counts = self.keys.records(&self.generation());
         let (first, last) = (format!("{}record-", self.keys.store), format!("{}record0", self.keys.store));
         let behind = range_end(&counts);
         let delete =
             |from: Vec<u8>, to: Vec<u8>| TxnOp::delete(from, Some(DeleteOptions::new().with_range(to)));
         let mark = TxnOp::put(staged, generation, None);
-        let txn =
-            Txn::new().and_then([delete(first.into(), counts.into()), delete(behind, last.into()), mark]);
-        self.try_txn(txn).await.map(drop)
+        let txn = Txn::new().when([self.same_generation()]).and_then([
+            delete(first.into(), counts.into()),
+            delete(behind, last.into()),
+            mark,
+        ]);
+        self.try_txn(txn).await
     }
 
     /// No commit has been since that one.
@@ -174,13 +180,17 @@ impl Etcd {
 
     /// What a commit compares besides its records.
     pub(super) fn same_store(&self) -> [Compare; 2] {
+        [Compare::value(self.keys.form(), CompareOp::Equal, SCHEMA.to_string()), self.same_generation()]
+    }
+
+    /// The records that count are those last read.
+    fn same_generation(&self) -> Compare {
         let (key, generation) = (self.keys.generation(), self.generation());
-        let generation = if generation.is_empty() {
+        if generation.is_empty() {
             Compare::version(key, CompareOp::Equal, 0)
         } else {
             Compare::value(key, CompareOp::Equal, &*generation)
-        };
-        [Compare::value(self.keys.form(), CompareOp::Equal, SCHEMA.to_string()), generation]
+        }
     }
 
     /// Whether it was that which a commit failed by.
