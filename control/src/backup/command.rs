@@ -155,7 +155,7 @@ fn in_etcd(store: Option<&str>, access: &EtcdAccess) -> anyhow::Result<Option<Et
 
 #[cfg(feature = "etcd")]
 async fn list_etcd(config: EtcdConfig) -> anyhow::Result<Listing> {
-    Ok(crate::store::Etcd::open(config).await?.list().await?)
+    Ok(crate::store::Etcd::read(config).await?)
 }
 
 #[cfg(feature = "etcd")]

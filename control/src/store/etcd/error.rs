@@ -68,6 +68,9 @@ pub(super) enum Fault {
     /// The store was put back, or brought into another form, since it was listed.
     #[error("the store was put back, or brought into another form, just now")]
     Replaced,
+    /// Nothing was ever written there.
+    #[error("etcd holds no store below {0}")]
+    NoStore(String),
     /// A later version wrote it.
     #[error(transparent)]
     Form(#[from] SchemaError),
@@ -98,6 +101,7 @@ impl Fault {
             | Self::Empty
             | Self::TooMany
             | Self::Replaced
+            | Self::NoStore(_)
             | Self::Form(_) => true,
         }
     }
@@ -115,7 +119,12 @@ impl Fault {
             }
             Self::Call { .. } => true,
             Self::File { .. } => true,
-            Self::Compacted | Self::Empty | Self::TooMany | Self::Replaced | Self::Form(_) => false,
+            Self::Compacted
+            | Self::Empty
+            | Self::TooMany
+            | Self::Replaced
+            | Self::NoStore(_)
+            | Self::Form(_) => false,
         }
     }
 }

@@ -211,6 +211,19 @@ async fn a_restore_that_breaks_off_changes_nothing_and_the_next_one_takes_away_w
 }
 
 #[tokio::test]
+async fn a_store_is_read_for_a_backup_without_a_change_and_where_there_is_none_that_is_told() {
+    let Some(server) = Server::start().await else { return };
+    let none = Etcd::read(server.config("/a")).await.unwrap_err().to_string();
+    assert!(none.contains("no store below /a"), "{none}");
+    assert_eq!(server.etcdctl(&["get", "/a/", "--prefix"]), "");
+    server.etcdctl(&["put", "/a/store/epoch", "first"]);
+    server.etcdctl(&["put", "/a/store/record/x", "1"]);
+    let before = server.etcdctl(&["get", "/a/", "--prefix"]);
+    assert_eq!(held(&Etcd::read(server.config("/a")).await.unwrap()), [("x", &b"1"[..])]);
+    assert_eq!(server.etcdctl(&["get", "/a/", "--prefix"]), before);
+}
+
+#[tokio::test]
 async fn who_read_before_somebody_else_s_records_came_to_count_takes_none_of_them_away() {
     let Some(server) = Server::start().await else { return };
     let (late, quick) = (server.open("/a").await, server.open("/a").await);

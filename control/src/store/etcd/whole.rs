@@ -7,8 +7,8 @@
 use etcd_client::{Compare, CompareOp, DeleteOptions, Txn, TxnOp, TxnOpResponse};
 
 use super::{
-    COMMITS_WITHIN, Etcd, Expect, READS_WITHIN, Record, Revision, SCHEMA, Write, error::Fault, new_epoch,
-    range_end,
+    COMMITS_WITHIN, Etcd, Expect, Listing, READS_WITHIN, Record, Revision, SCHEMA, Write, error::Fault,
+    new_epoch, range_end,
 };
 use crate::{
     backup::Backup,
@@ -38,6 +38,11 @@ pub(super) fn form(value: &[u8]) -> u32 {
     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(u32::MAX)
 }
 
+/// The form of a store that says none, as those of form 0 did not.
+fn form_unsaid(listing: &Listing) -> u32 {
+    if listing.records.is_empty() { SCHEMA } else { 0 }
+}
+
 /// Refuses what a later version wrote.
 pub(super) fn knows(found: u32) -> Result<(), Fault> {
     if found > SCHEMA { Err(SchemaError::Newer { found }.into()) } else { Ok(()) }
@@ -60,6 +65,21 @@ impl Etcd {
         if done.map_err(StoreError::from)? { Ok(()) } else { Err(RestoreError::Meanwhile) }
     }
 
+    /// All records in the present form, for a backup. Nothing is changed in etcd.
+    ///
+    /// # Errors
+    /// When etcd cannot be reached, or holds no store there, or one of a later form.
+    pub async fn read(config: EtcdConfig) -> Result<Listing, StoreError> {
+        let store = Self::reach(config)?;
+        let (mut listing, found) = store.read_all().await?;
+        if listing.epoch.is_empty() {
+            return Err(Fault::NoStore(store.prefix).into());
+        }
+        let found = found.unwrap_or_else(|| form_unsaid(&listing));
+        migrate(found, &mut listing.records).map_err(Fault::from)?;
+        Ok(listing)
+    }
+
     /// Brings the records into the form that this program writes; those as they were stay beside them until the next time.
     pub(super) async fn bring_into_form(&self) -> Result<(), Fault> {
         loop {
@@ -67,8 +87,7 @@ impl Etcd {
                 return Ok(());
             }
             let (mut listing, found) = self.read_all().await?;
-            // stores of form 0 did not say so
-            let found = found.unwrap_or(if listing.records.is_empty() { SCHEMA } else { 0 });
+            let found = found.unwrap_or_else(|| form_unsaid(&listing));
             let changed = migrate(found, &mut listing.records)?;
             let done = if changed.is_empty() {
                 self.say_form(listing.revision).await?
