@@ -21,7 +21,7 @@ pub fn soak(soak: &Soak, leaks: &[String], common: &cli::Common) -> anyhow::Resu
     writeln!(out, "{}\n\n{}\n", machine(&soak.machine), summary(soak))?;
     writeln!(out, "{}\n", markdown(&TRAFFIC, traffic(soak)))?;
     for (traffic, failure, failures) in &soak.failed {
-        writeln!(out, "{traffic:?} {failure:?}: {}, the first: {}", failures.count, failures.example)?;
+        writeln!(out, "{} {failure:?}: {}, the first: {}", traffic.name(), failures.count, failures.example)?;
     }
     writeln!(out, "{}\n", markdown(&VITALS, vitals(soak)))?;
     for leak in leaks {
@@ -56,7 +56,7 @@ fn traffic(soak: &Soak) -> Vec<Vec<String>> {
     };
     let row = |(traffic, well): (&_, &u64)| {
         let again = soak.again.get(traffic).copied().unwrap_or_default();
-        vec![format!("{traffic:?}"), well.to_string(), again.to_string(), failed(*traffic).to_string()]
+        vec![traffic.name().to_owned(), well.to_string(), again.to_string(), failed(*traffic).to_string()]
     };
     soak.well.iter().map(row).collect()
 }
@@ -86,7 +86,7 @@ fn page(soak: &Soak, leaks: &[String]) -> Page {
     section.table(TRAFFIC.map(str::to_owned).into(), traffic(soak));
     for (traffic, failure, failures) in &soak.failed {
         section
-            .note(&format!("{traffic:?} {failure:?}: {}, the first: {}", failures.count, failures.example));
+            .note(&format!("{} {failure:?}: {}, the first: {}", traffic.name(), failures.count, failures.example));
     }
     page.section(section);
     let line = |vitals: &crate::soak::Vitals, value: fn(&crate::soak::Look) -> f64| Line {

@@ -23,6 +23,20 @@ pub enum Traffic {
     Opaque,
 }
 
+impl Traffic {
+    /// What people call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "HTTP/1",
+            Self::Http2 => "HTTP/2",
+            Self::Grpc => "gRPC",
+            Self::WebSocket => "WebSocket",
+            Self::Opaque => "opaque",
+        }
+    }
+}
+
 /// How something failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
