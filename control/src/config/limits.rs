@@ -19,7 +19,8 @@ pub(crate) struct Flags {
     max_connections: Option<u32>,
 
     /// Connections of one address (of IPv6: of its /64); further ones are closed at once, so that nobody takes the place of
-    /// all others. Raise it where proxies come through one address, such as a load balancer's [default: half of all]
+    /// all others. Raise it where proxies come through one address, such as a load balancer's [default: three
+    /// quarters of all]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), env = "BELLHOP_MAX_CONNECTIONS_PER_ADDRESS")]
     max_connections_per_address: Option<u32>,
 }
@@ -29,7 +30,7 @@ pub(crate) struct Flags {
 pub struct Limits {
     /// Connections at once; none: what the descriptor limit allows.
     pub connections: Option<usize>,
-    /// Connections of one address; none: half of all.
+    /// Connections of one address; none: three quarters of all.
     pub connections_per_address: Option<usize>,
     /// TLS must be spoken within this time.
     pub handshake: Duration,
@@ -83,7 +84,7 @@ impl Limits {
             }
             None => fit.min(CONNECTIONS),
         };
-        (all, self.connections_per_address.unwrap_or((all / 2).max(1)))
+        (all, self.connections_per_address.unwrap_or((all / 4 * 3).max(1)))
     }
 }
 
@@ -92,10 +93,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_fit_under_the_descriptor_limit_and_one_address_gets_half_of_them() {
+    fn connections_fit_under_the_descriptor_limit_and_one_address_gets_three_quarters() {
         let default = Limits::default();
-        assert_eq!(default.counts(None), (25_000, 12_500));
-        assert_eq!(default.counts(Some(1_024)), (924, 462));
+        assert_eq!(default.counts(None), (25_000, 18_750));
+        assert_eq!(default.counts(Some(1_024)), (924, 693));
         assert_eq!(default.counts(Some(50)), (1, 1));
         let told = Limits { connections: Some(50_000), connections_per_address: Some(7), ..default };
         assert_eq!(told.counts(Some(1_024)), (50_000, 7));
