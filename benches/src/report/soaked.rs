@@ -85,8 +85,12 @@ fn page(soak: &Soak, leaks: &[String]) -> Page {
     let mut section = Section::new("Traffic");
     section.table(TRAFFIC.map(str::to_owned).into(), traffic(soak));
     for (traffic, failure, failures) in &soak.failed {
-        section
-            .note(&format!("{} {failure:?}: {}, the first: {}", traffic.name(), failures.count, failures.example));
+        section.note(&format!(
+            "{} {failure:?}: {}, the first: {}",
+            traffic.name(),
+            failures.count,
+            failures.example
+        ));
     }
     page.section(section);
     let line = |vitals: &crate::soak::Vitals, value: fn(&crate::soak::Look) -> f64| Line {

@@ -12,8 +12,9 @@ use super::{
 };
 
 const EVERY: Duration = Duration::from_secs(10);
-/// Five a second.
-const APART: Duration = Duration::from_millis(200);
+/// Reports are so far apart in the long run. One more may follow at once, since what comes in two lines should not keep
+/// the next change waiting: five in any second.
+const APART: Duration = Duration::from_millis(250);
 /// How long leaving may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Keys of one report; the rest follow in the next ones.
@@ -40,8 +41,9 @@ pub(super) async fn report(
 async fn keep_reporting(control: &Control, house: &House<'_>, workload: &str) {
     let mut backoff = Backoff::default();
     let mut told = false;
+    let mut pace = Pace::new();
     loop {
-        let next = Instant::now() + APART;
+        let next = pace.next(Instant::now());
         let keys = house.held.take_unreported(MOST_KEYS);
         let outcome = control.report(&compose(house, workload, &keys)).await;
         count(house, &outcome);
@@ -75,6 +77,25 @@ async fn keep_reporting(control: &Control, house: &House<'_>, workload: &str) {
     }
 }
 
+/// When the next report may go.
+struct Pace {
+    /// When the one after the next may, if none goes before.
+    after_next: Instant,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { after_next: Instant::now() }
+    }
+
+    /// Takes note of a report that goes `now`.
+    fn next(&mut self, now: Instant) -> Instant {
+        let next = self.after_next.max(now);
+        self.after_next = next + APART;
+        next
+    }
+}
+
 /// What is held now, and of `keys` in particular.
 fn compose(house: &House<'_>, workload: &str, keys: &BTreeSet<RoutingKey>) -> ProxyReport {
     let position = house.tables.position();
@@ -98,4 +119,30 @@ fn count(house: &House<'_>, outcome: &Result<(), ControlError>) {
         Err(ControlError::Unreachable(_) | ControlError::Credentials(_)) => "failed",
     };
     house.counters.reports.with_label_values(&[outcome]).inc();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The moments in milliseconds at which reports go that are always due.
+    #[tokio::test(start_paused = true)]
+    async fn one_report_may_follow_at_once_and_there_are_five_in_any_second_at_most() {
+        let (begin, mut pace, mut times) = (Instant::now(), Pace::new(), Vec::new());
+        for _ in 0..20 {
+            let now = Instant::now();
+            times.push(now.duration_since(begin).as_millis());
+            sleep_until(pace.next(now)).await;
+        }
+        assert_eq!(times.get(..4), Some(&[0, 0, 250, 500][..]));
+        assert!(
+            times.windows(6).all(|some| some.last() >= some.first().map(|first| first + 1000).as_ref()),
+            "{times:?}"
+        );
+        // Whoever was silent for long has no more than that.
+        sleep(10 * EVERY).await;
+        let now = Instant::now();
+        assert_eq!(pace.next(now), now);
+        assert_eq!(pace.next(now), now + APART);
+    }
 }
