@@ -54,16 +54,46 @@ pub(super) async fn in_force(
 
 impl Api {
     pub(super) fn knows_secret(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let given = headers.get(SECRET).map(http::HeaderValue::as_bytes).unwrap_or_default();
-        let secret = self.author.control.fleet.replicas().secret();
-        match secret {
-            Some(secret) if same(secret.as_bytes(), given) => Ok(()),
-            _ => Err(Problem::new(ProblemType::Forbidden, "this is for other replicas of this store alone")),
+        if shows(headers, self.author.control.fleet.replicas().secret()) {
+            return Ok(());
         }
+        Err(Problem::new(ProblemType::Forbidden, "this is for other replicas of this store alone"))
     }
+}
+
+/// Who shows nothing knows no secret, whatever that is.
+fn shows(headers: &HeaderMap, secret: Option<&str>) -> bool {
+    let given = headers.get(SECRET).map(http::HeaderValue::as_bytes);
+    given.zip(secret).is_some_and(|(given, secret)| !given.is_empty() && same(secret.as_bytes(), given))
 }
 
 /// Takes as long for a good beginning as for a bad one.
 fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_shown_by_itself_alone_and_nothing_shows_none() {
+        let with = |value: &'static str| {
+            HeaderMap::from_iter([(HeaderName::from_static(SECRET), HeaderValue::from_static(value))])
+        };
+        assert!(shows(&with("secret"), Some("secret")));
+        for (headers, secret) in [
+            (HeaderMap::new(), Some("")),
+            (with(""), Some("")),
+            (HeaderMap::new(), None),
+            (with(""), None),
+            (HeaderMap::new(), Some("secret")),
+            (with("secre"), Some("secret")),
+            (with("Secret"), Some("secret")),
+        ] {
+            assert!(!shows(&headers, secret), "{headers:?} {secret:?}");
+        }
+    }
 }

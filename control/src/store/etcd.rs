@@ -163,7 +163,10 @@ impl Etcd {
             async move { client.kv_client().txn(txn).await }
         });
         let done = done.await?;
-        Ok(first_value(&done.op_responses()).unwrap_or_else(|| value.to_owned()))
+        if done.succeeded() {
+            return Ok(value.to_owned());
+        }
+        first_value(&done.op_responses()).ok_or_else(|| Fault::Foreign(key.to_owned()))
     }
 
     /// Everything, whatever form it has; and that form, if the store says it.

@@ -71,6 +71,9 @@ pub(super) enum Fault {
     /// Nothing was ever written there.
     #[error("etcd holds no store below {0}")]
     NoStore(String),
+    /// Others than replicas wrote it.
+    #[error("{0} in etcd is not what replicas write there: delete that key, then start all replicas anew")]
+    Foreign(String),
     /// A later version wrote it.
     #[error(transparent)]
     Form(#[from] SchemaError),
@@ -102,6 +105,7 @@ impl Fault {
             | Self::TooMany
             | Self::Replaced
             | Self::NoStore(_)
+            | Self::Foreign(_)
             | Self::Form(_) => true,
         }
     }
@@ -124,6 +128,7 @@ impl Fault {
             | Self::TooMany
             | Self::Replaced
             | Self::NoStore(_)
+            | Self::Foreign(_)
             | Self::Form(_) => false,
         }
     }

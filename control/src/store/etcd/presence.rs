@@ -66,7 +66,7 @@ impl Presence {
     /// A replica that listens there.
     ///
     /// # Errors
-    /// When etcd does not tell by what replicas know each other.
+    /// When etcd does not tell by what replicas know each other, or tells what somebody could guess.
     pub(crate) async fn new(
         etcd: Arc<Etcd>,
         config: EtcdConfig,
@@ -76,7 +76,12 @@ impl Presence {
         let scheme = if peers == PeerTrust::Plain { "http" } else { "https" };
         let url = advertise.unwrap_or_else(|| format!("{scheme}://{address}"));
         let fresh = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-        let secret = etcd.found(&format!("{}/secret", etcd.prefix), &fresh).await?;
+        let key = format!("{}/secret", etcd.prefix);
+        let secret = etcd.found(&key, &fresh).await?;
+        // it goes in a header field
+        if secret.len() < fresh.len() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Fault::Foreign(key).into());
+        }
         Ok(Self {
             etcd,
             id: new_id(),

@@ -127,7 +127,7 @@ impl Server {
     }
 
     /// Runs `etcdctl` with something to read.
-    pub(crate) fn etcdctl_told(&self, args: &[&str], input: &str) -> String {
+    pub(crate) fn etcdctl_told(&self, args: &[&str], input: impl AsRef<[u8]>) -> String {
         let told = self.path("input");
         std::fs::write(&told, input).unwrap();
         let done = self.ctl().args(args).stdin(std::fs::File::open(told).unwrap()).output().unwrap();

@@ -16,7 +16,8 @@ use crate::{
     store::{SchemaError, StoreError, batches, schema::migrate},
 };
 
-/// Why a backup was not put back. Nothing has changed then.
+/// Why a backup was not put back. What the store serves has not changed then, but where the store did not answer in time:
+/// the backup may have taken its place nevertheless, which a second try shows, as it finds the store to hold something.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The store cannot be reached, or does not take it.

@@ -149,3 +149,22 @@ async fn b18_with_tls_the_replicas_own_paths_stay_closed_and_their_secret_goes_o
     let came = plain.accept();
     assert!(matches!(&came, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock), "{came:?}");
 }
+
+#[tokio::test]
+async fn b18_a_replica_does_not_start_with_a_secret_that_somebody_could_guess_or_that_is_no_text() {
+    let Some(etcd) = Etcd::start().await else { return };
+    let store = format!("--store=etcd://{}/test", etcd.endpoint().trim_start_matches("http://"));
+    let config = Config::from_args([&store, "--replica-lease=2s", "--listen=127.0.0.1:0"]).unwrap();
+    let long_with_a_space = [b"x ".as_slice(); 40].concat();
+    etcd.etcdctl(&["put", "/test/secret", ""]);
+    for next in [b"short".as_slice(), &[0xff; 64], &long_with_a_space, b"the last one"] {
+        let refused = start(config.clone()).await.unwrap_err().to_string();
+        assert!(refused.contains("/test/secret") && refused.contains("delete"), "before {next:?}: {refused}");
+        etcd.etcdctl_told(&["put", "/test/secret"], next);
+    }
+    etcd.etcdctl(&["del", "/test/secret"]);
+    let running = start(config).await.unwrap();
+    let own = etcd.etcdctl(&["get", "/test/secret", "--print-value-only"]);
+    assert_eq!(own.trim().len(), 64, "a new one is made");
+    running.shutdown().await;
+}
