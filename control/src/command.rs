@@ -52,18 +52,19 @@ where
 {
     let parsed = Arguments::command()
         .try_get_matches_from(args.into_iter().map(Into::into))
-        .and_then(|matches| Arguments::from_arg_matches(&matches));
-    let arguments = match parsed {
-        Ok(arguments) => arguments,
+        .and_then(|matches| Ok((Arguments::from_arg_matches(&matches)?, matches)));
+    let (arguments, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // nobody is left to tell where even this cannot be printed
             error.print().ok();
             return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    let typed = matches.subcommand().map_or(&matches, |(_, of_task)| of_task);
     let outcome = match arguments.task {
-        Some(Task::Backup(flags)) => flags.run(),
-        Some(Task::Restore(flags)) => flags.run(),
+        Some(Task::Backup(flags)) => flags.run(typed),
+        Some(Task::Restore(flags)) => flags.run(typed),
         Some(Task::DevCerts(flags)) => match flags.resolve() {
             Ok(config) => dev_certs(&config),
             Err(faults) => return fail(&faults.to_string(), EXIT_USAGE),

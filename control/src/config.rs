@@ -341,8 +341,12 @@ mod tests {
         assert_eq!(peers(&["--dev-certs=d"]).unwrap(), file("d/ca.pem"));
         let behind = ["--advertise=https://b:1", "--replica-ca-file=ca"];
         assert_eq!(peers(&behind).unwrap(), file("ca"), "TLS may be left to what stands in front");
+        let shouted = ["--advertise=HTTPS://B:1", "--replica-ca-file=ca"];
+        assert_eq!(peers(&shouted).unwrap(), file("ca"), "a scheme has no case");
+        assert_eq!(peers(&["--dev-certs=d", "--advertise=HTTPS://b:1"]).unwrap(), file("d/ca.pem"));
         for (args, part) in [
             (&TLS[..], "--replica-ca-file: needed"),
+            (&["--advertise=HTTPS://b:1"], "--replica-ca-file: needed"),
             (&["--advertise=https://b:1"], "--replica-ca-file: needed"),
             (&["--replica-ca-file=ca"], "--replica-ca-file ca: goes with"),
             (&["--dev-certs=d", "--advertise=http://b:1"], "--advertise http://b:1: this replica speaks TLS"),

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use bellhop_client::{Credentials, Source};
-use clap::Args;
+use clap::{ArgMatches, Args};
 use jiff::Timestamp;
 
 use super::{Backup, Pages, fetch, read};
@@ -84,14 +84,15 @@ pub(crate) struct RestoreFlags {
 }
 
 impl BackupFlags {
-    /// Takes the backup, checks it, and says what it holds.
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    /// Takes the backup, checks it, and says what it holds. `typed` tells flags from the environment.
+    pub(crate) fn run(self, typed: &ArgMatches) -> anyhow::Result<()> {
+        let etcd = in_etcd(self.store.as_deref(), &self.etcd, typed)?;
         if self.file == Path::new("-") {
-            return self.copy(io::stdout().lock());
+            return self.copy(etcd, io::stdout().lock());
         }
         let new = aside(&self.file);
         let mut file = create(&new).with_context(|| format!("cannot write {}", new.display()))?;
-        let taken = self.copy(&mut file).and_then(|()| {
+        let taken = self.copy(etcd, &mut file).and_then(|()| {
             file.sync_all()?;
             let backup = read(BufReader::new(File::open(&new)?)).context("what came is no whole backup")?;
             fs::rename(&new, &self.file)?;
@@ -107,9 +108,9 @@ impl BackupFlags {
         }
     }
 
-    fn copy(&self, into: impl Write) -> anyhow::Result<()> {
+    fn copy(&self, etcd: Option<EtcdConfig>, into: impl Write) -> anyhow::Result<()> {
         let runtime = runtime()?;
-        if let Some(config) = in_etcd(self.store.as_deref(), &self.etcd)? {
+        if let Some(config) = etcd {
             return write(runtime.block_on(list_etcd(config))?, into);
         }
         let Some(directory) = &self.data_dir else {
@@ -142,9 +143,13 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 }
 
 /// The etcd that `--store` names.
-fn in_etcd(store: Option<&str>, access: &EtcdAccess) -> anyhow::Result<Option<EtcdConfig>> {
+fn in_etcd(
+    store: Option<&str>,
+    access: &EtcdAccess,
+    typed: &ArgMatches,
+) -> anyhow::Result<Option<EtcdConfig>> {
     let Some(store) = store else {
-        let unused = access.unused("another store");
+        let unused = EtcdAccess::typed_in_vain(typed, "another store");
         return if unused.is_empty() { Ok(None) } else { Err(UsageError::Faults(unused).into()) };
     };
     let mut faults = Vec::new();
@@ -177,8 +182,8 @@ async fn restore_etcd(_config: EtcdConfig, _backup: Backup, _replace: bool) -> a
 const NO_ETCD: &str = "this program was built without etcd; build it with --features etcd";
 
 impl RestoreFlags {
-    /// Checks the backup, then puts it back.
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    /// Checks the backup, then puts it back. `typed` tells flags from the environment.
+    pub(crate) fn run(self, typed: &ArgMatches) -> anyhow::Result<()> {
         let name = self.file.display();
         let backup = if self.file == Path::new("-") {
             read(io::stdin().lock())
@@ -190,7 +195,7 @@ impl RestoreFlags {
         if self.check {
             return say(&format!("{name}: whole; {told}"));
         }
-        if let Some(config) = in_etcd(self.store.as_deref(), &self.etcd)? {
+        if let Some(config) = in_etcd(self.store.as_deref(), &self.etcd, typed)? {
             let place = format!("{}{}", config.endpoints.join(","), config.prefix);
             runtime()?.block_on(restore_etcd(config, backup, self.replace))?;
             return say(&format!("{place}: restored; {told}"));

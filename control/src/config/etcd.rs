@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{ArgMatches, Args, parser::ValueSource};
 
 use super::{Certificates, TlsConfig};
 
@@ -70,6 +70,10 @@ pub(crate) struct EtcdAccess {
     etcd_password_file: Option<PathBuf>,
 }
 
+/// Those of [`EtcdAccess`].
+const FLAGS: [&str; 5] =
+    ["--etcd-ca-file", "--etcd-cert-file", "--etcd-key-file", "--etcd-user", "--etcd-password-file"];
+
 /// What goes with `--store etcd://…` alone.
 #[derive(Debug, Clone, Args)]
 pub(super) struct EtcdFlags {
@@ -116,7 +120,9 @@ impl EtcdFlags {
     /// The store at `HOST:PORT[,HOST:PORT…][/PREFIX]`, for a replica that listens there.
     pub(super) fn resolve(self, address: &str, listens: Listens<'_>, faults: &mut Vec<String>) -> EtcdConfig {
         let config = self.access.resolve(address, faults);
-        let peers = peers(self.advertise.as_deref(), self.replica_ca_file, listens, faults);
+        // neither a scheme nor a host's name knows upper case
+        let advertise = self.advertise.map(|url| url.trim_end_matches('/').to_ascii_lowercase());
+        let peers = peers(advertise.as_deref(), self.replica_ca_file, listens, faults);
         let lease = self.replica_lease.unwrap_or(LEASE);
         if lease < SHORTEST_LEASE {
             faults.push(format!(
@@ -124,7 +130,6 @@ impl EtcdFlags {
                 humantime::format_duration(lease)
             ));
         }
-        let advertise = self.advertise.map(|url| url.trim_end_matches('/').to_owned());
         EtcdConfig { advertise, peers, lease, ..config }
     }
 }
@@ -133,13 +138,23 @@ impl EtcdAccess {
     /// Flags that mean nothing where the store is another one.
     pub(crate) fn unused(&self, store: &str) -> Vec<String> {
         let given = [
-            ("--etcd-ca-file", self.etcd_ca_file.is_some()),
-            ("--etcd-cert-file", self.etcd_cert_file.is_some()),
-            ("--etcd-key-file", self.etcd_key_file.is_some()),
-            ("--etcd-user", self.etcd_user.is_some()),
-            ("--etcd-password-file", self.etcd_password_file.is_some()),
+            self.etcd_ca_file.is_some(),
+            self.etcd_cert_file.is_some(),
+            self.etcd_key_file.is_some(),
+            self.etcd_user.is_some(),
+            self.etcd_password_file.is_some(),
         ];
+        let given: Vec<_> = FLAGS.into_iter().zip(given).collect();
         unused(&given, store)
+    }
+
+    /// The same, for what reads another store once: what its environment says is meant for the replica beside it.
+    pub(crate) fn typed_in_vain(typed: &ArgMatches, store: &str) -> Vec<String> {
+        let is_typed = |flag: &str| {
+            let id = flag.trim_start_matches('-').replace('-', "_");
+            typed.value_source(&id) == Some(ValueSource::CommandLine)
+        };
+        unused(&FLAGS.map(|flag| (flag, is_typed(flag))), store)
     }
 
     /// The etcd at `HOST:PORT[,HOST:PORT…][/PREFIX]`.

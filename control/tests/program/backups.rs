@@ -168,6 +168,44 @@ fn a_backup_that_is_not_whole_is_refused_and_one_that_fails_leaves_no_file() {
     assert_eq!(fs::read_dir(other.path()).unwrap().count(), 1, "only the file of this test is there");
 }
 
+#[test]
+fn what_the_environment_says_of_a_replicas_etcd_keeps_nobody_from_another_backup_and_a_flag_in_vain_does() {
+    let (data, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = other.path().join("bellhop.backup");
+    let control = Control::start(data.path());
+    put(control.address, "first");
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bellhop-control"));
+        command.env("BELLHOP_STORE", "etcd://127.0.0.1:1/bellhop").env("BELLHOP_ETCD_CA_FILE", "system");
+        command.env("BELLHOP_ETCD_USER", "replica").env("BELLHOP_ETCD_PASSWORD_FILE", "password");
+        let output = command.args(args).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let server = format!("http://{}", control.address);
+    let (code, told) = run(&["backup", "--server", &server, text(&file)]);
+    assert_eq!(code, Some(0), "{told}");
+    drop(control);
+    let (code, told) = run(&["backup", "--data-dir", text(data.path()), text(&file)]);
+    assert_eq!(code, Some(0), "{told}");
+    let restored = other.path().join("restored");
+    let (code, told) = run(&["restore", "--data-dir", text(&restored), text(&file)]);
+    assert_eq!(code, Some(0), "{told}");
+    fs::remove_file(&file).unwrap();
+    for flag in [
+        "--etcd-ca-file=x",
+        "--etcd-cert-file=x",
+        "--etcd-key-file=x",
+        "--etcd-user=x",
+        "--etcd-password-file=x",
+    ] {
+        let (code, told) = run(&["backup", flag, "--data-dir", text(data.path()), text(&file)]);
+        let name = flag.trim_end_matches("=x");
+        assert!(code == Some(64) && told.contains(&format!("{name}: goes with")), "{code:?} {told}");
+        assert_eq!(told.matches("goes with").count(), 1, "what the environment says is no fault: {told}");
+        assert!(!file.exists());
+    }
+}
+
 /// What a file says of its form, as an earlier or a later version would have left it.
 fn say_form(data: &Path, form: Option<&str>) {
     let database = Database::open(data.join("bellhop.redb")).unwrap();
