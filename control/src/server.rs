@@ -1,16 +1,6 @@
 //! Connections: accepted, served by hyper, ended gently.
 
-use std::{
-    convert::Infallible,
-    io,
-    net::SocketAddr,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use hyper::{
@@ -36,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use self::{
+    activity::Activity,
     addresses::{Addresses, Place},
     timely::Timely,
 };
@@ -46,6 +37,7 @@ use crate::{
     tls::Tls,
 };
 
+mod activity;
 mod addresses;
 mod timely;
 
@@ -183,10 +175,11 @@ impl Serving {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Self { router, limits, address, watcher } = self;
-        let begun = Arc::new(AtomicBool::new(false));
-        let (peer, has_begun, within) = (Peer { address, identity }, Arc::clone(&begun), limits.body);
+        let activity = Activity::none();
+        let lacking = activity.lacking(limits.head, limits.unused);
+        let (peer, within) = (Peer { address, identity }, limits.body);
         let service = tower::service_fn(move |mut request: Request<Incoming>| {
-            has_begun.store(true, Ordering::Relaxed);
+            let open = activity.begin();
             request.extensions_mut().insert(peer.clone());
             let timely = |body: Incoming| {
                 if body.is_end_stream() { Body::empty() } else { Body::new(Timely::new(body, within)) }
@@ -194,7 +187,8 @@ impl Serving {
             let request = request.map(timely);
             let router = router.clone();
             async move {
-                Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {}))
+                let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+                Ok::<_, Infallible>(response.map(|body| open.until_the_end_of(body)))
             }
         });
         let builder = builder(&limits);
@@ -206,27 +200,21 @@ impl Serving {
                     tracing::debug!(peer = %address, %error, "connection ended");
                 }
             }
-            () = nothing_comes(&begun, limits.head) => tracing::debug!(peer = %address, "no request in time"),
+            // the engine counts from the first byte, and only of HTTP/1
+            why = lacking => tracing::debug!(peer = %address, why, "connection ended"),
         }
     }
 }
 
 fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(64 << 10);
+    // the engine counts from the answer before: it must be longer than proxies are silent between reports
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(64 << 10);
     let mut http2 = builder.http2();
     http2.timer(TokioTimer::new()).max_concurrent_streams(100).max_header_list_size(64 << 10);
     // the kernel's probes end a connection whose peer's host has gone; these also one whose program hangs
     http2.keep_alive_interval(limits.silence).keep_alive_timeout(limits.silence);
     builder
-}
-
-/// Returns where no request has begun in time: the engine counts from the first byte, and only of HTTP/1.
-async fn nothing_comes(begun: &AtomicBool, within: Duration) {
-    sleep(within).await;
-    if begun.load(Ordering::Relaxed) {
-        std::future::pending::<()>().await;
-    }
 }
 
 fn prepare(stream: &TcpStream) {

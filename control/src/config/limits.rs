@@ -34,8 +34,12 @@ pub struct Limits {
     pub connections_per_address: Option<usize>,
     /// TLS must be spoken within this time.
     pub handshake: Duration,
-    /// The first byte of a request, and then its whole head, must be there within this time.
+    /// The whole head of a connection's first request must be there within this time.
     pub head: Duration,
+    /// Of HTTP/1: that of each further request, from the end of the answer before.
+    pub idle: Duration,
+    /// A connection on which no request was served for so long, and none is, is ended.
+    pub unused: Duration,
     /// A body must be there within this time.
     pub body: Duration,
     /// How long a peer that speaks HTTP/2 may be silent until it is asked whether it is still there, and then until it
@@ -50,6 +54,8 @@ impl Default for Limits {
             connections_per_address: None,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            unused: Duration::from_secs(300),
             body: Duration::from_secs(30),
             silence: Duration::from_secs(20),
         }

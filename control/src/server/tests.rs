@@ -70,6 +70,26 @@ async fn a_head_that_is_not_there_in_time_ends_the_connection_also_before_its_fi
 }
 
 #[tokio::test]
+async fn a_connection_waits_longer_for_a_further_request_than_for_the_first_but_not_for_ever() {
+    let running = control(&[], Limits { head: SHORT, ..Limits::default() }).await;
+    let mut reporter = connect(&running, REQUEST).await;
+    assert!(answer(&mut reporter).await.starts_with("HTTP/1.1 200"));
+    let end = timeout(SHORT * 3, reporter.read_u8()).await;
+    assert!(end.is_err(), "it stands between two reports: {end:?}");
+    reporter.write_all(REQUEST).await.unwrap();
+    assert!(answer(&mut reporter).await.starts_with("HTTP/1.1 200"));
+
+    let running = control(&[], Limits { idle: SHORT, ..Limits::default() }).await;
+    for begun in [&b""[..], b"GET /livez HTTP/1.1\r\nHost: lo"] {
+        let mut held = connect(&running, REQUEST).await;
+        assert!(answer(&mut held).await.starts_with("HTTP/1.1 200"));
+        held.write_all(begun).await.unwrap();
+        let told = String::from_utf8(rest(&mut held).await).unwrap();
+        assert!(told.is_empty() || told.starts_with("HTTP/1.1 408"), "{begun:?}: {told}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_takes_longer_than_a_head_may_is_not_ended() {
     let running = control(&[], Limits { head: SHORT, ..Limits::default() }).await;
     let mut watch = connect(&running, b"GET /v1/routes?watch=true&timeout_seconds=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
@@ -122,13 +142,37 @@ async fn control_that_has_no_slot_left_ends_when_told_and_cuts_nobody() {
     assert_eq!(rest(&mut waiting).await, b"");
 }
 
+/// A connection of HTTP/2 with one request.
+fn http2(path: &str) -> Vec<u8> {
+    let mut request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    // HEADERS of stream 1, which ends: GET, http, an :authority, and a :path that is not indexed (RFC 7541 appendix A)
+    let length = u8::try_from(15 + path.len()).unwrap();
+    request.extend([&[0, 0, length][..], b"\x01\x05\0\0\0\x01\x82\x86\x41\x09localhost\x04"].concat());
+    request.push(u8::try_from(path.len()).unwrap());
+    request.extend(path.as_bytes());
+    request
+}
+
+#[tokio::test]
+async fn an_http2_connection_without_a_stream_ends_after_a_while_and_one_with_a_watch_does_not() {
+    let running = control(&[], Limits { unused: SHORT, ..Limits::default() }).await;
+    let told = rest(&mut connect(&running, &http2("/livez")).await).await;
+    assert!(told.windows(3).any(|bytes| bytes == b"ok\n"), "{told:?}");
+
+    let mut watch = connect(&running, &http2("/v1/routes?watch=true")).await;
+    let mut told = Vec::new();
+    let end = timeout(SHORT * 3, watch.read_to_end(&mut told)).await;
+    assert!(end.is_err(), "{end:?} {told:?}");
+    assert!(told.windows(6).any(|bytes| bytes == b"synced"), "{told:?}");
+    // RST_STREAM: the watch is given up
+    watch.write_all(b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x08").await.unwrap();
+    rest(&mut watch).await;
+}
+
 #[tokio::test]
 async fn an_http2_peer_that_answers_no_ping_is_gone() {
     let running = control(&[], Limits { silence: SHORT, ..Limits::default() }).await;
-    let mut request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
-    // HEADERS of stream 1, which ends: GET, http, /, and an :authority (RFC 7541 appendix A)
-    request.extend(b"\0\0\x0e\x01\x05\0\0\0\x01\x82\x86\x84\x41\x09localhost");
-    let told = rest(&mut connect(&running, &request).await).await;
+    let told = rest(&mut connect(&running, &http2("/livez")).await).await;
     let ping = b"\0\0\x08\x06\0\0\0\0\0";
     assert!(told.windows(ping.len()).any(|frame| frame == ping), "{told:?}");
 }
