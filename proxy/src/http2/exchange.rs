@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use h2::{Reason, RecvStream, SendStream, client::ResponseFuture, server::SendResponse};
-use http::{HeaderMap, response::Parts};
+use http::response::Parts;
 
 use super::transfer::{Cut, Transfer};
 use crate::{
@@ -249,7 +249,7 @@ impl<F: FnOnce(&mut Parts) -> Option<Carrying>> Exchange<'_, F> {
         loop {
             match std::task::ready!(self.outgoing.response.poll_informational(cx)) {
                 Some(Ok(interim)) => {
-                    self.check(interim.headers())?;
+                    self.check(validate::http2::check_interim(&interim))?;
                     // Something of an answer goes on: from here there is no second try.
                     self.incoming.upload.settle();
                     if self.incoming.respond.send_informational(interim).is_err() {
@@ -264,7 +264,7 @@ impl<F: FnOnce(&mut Parts) -> Option<Carrying>> Exchange<'_, F> {
             Ok(response) => response,
             Err(error) => return Poll::Ready(Err(failed(error))),
         };
-        self.check(response.headers())?;
+        self.check(validate::http2::check_fields(response.headers()))?;
         self.incoming.upload.settle();
         let (mut head, body) = response.into_parts();
         if let Some(on_head) = self.on_head.take() {
@@ -279,8 +279,8 @@ impl<F: FnOnce(&mut Parts) -> Option<Carrying>> Exchange<'_, F> {
     }
 
     /// Refuses what is no answer to HTTP/1 (MATRICES B20), so that no one behind takes it for another one.
-    fn check(&mut self, fields: &HeaderMap) -> Result<(), Outcome> {
-        validate::http2::check_fields(fields).map_err(|fault| {
+    fn check(&mut self, checked: Result<(), Fault>) -> Result<(), Outcome> {
+        checked.map_err(|fault| {
             self.outgoing.body.send_reset(Reason::PROTOCOL_ERROR);
             Outcome::Malformed(fault)
         })

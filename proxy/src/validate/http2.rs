@@ -5,7 +5,7 @@
 //! one day costs a comparison of a name's length. Blanks around a value are let pass, as servers let them: none of the
 //! fields that decide something may have them.
 
-use http::{HeaderMap, HeaderValue, request::Parts};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, request::Parts};
 
 use super::{
     Fault, Method, authority,
@@ -41,6 +41,18 @@ pub(crate) fn check(head: &Parts, limits: &Limits) -> Result<(), ErrorKind> {
 /// HTTP/1 has no way to say it.
 pub(crate) fn check_fields(fields: &HeaderMap) -> Result<(), Fault> {
     if fields.keys().all(|name| is_token(name.as_str().as_bytes())) { Ok(()) } else { Err(NO_TOKEN) }
+}
+
+/// The same of an interim answer, which cannot be 101 either: HTTP/2 has no switch of protocols (RFC 9113 §8.6), and to a
+/// client of HTTP/1 it would mean one.
+///
+/// # Errors
+/// HTTP/1 has no way to say it, or says something else with it.
+pub(crate) fn check_interim(interim: &Response<()>) -> Result<(), Fault> {
+    if interim.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Fault("a switch of protocols that nobody asked for"));
+    }
+    check_fields(interim.headers())
 }
 
 const NO_TOKEN: Fault = Fault("a field's name is no token");

@@ -19,6 +19,7 @@ mod heads;
 mod http1_clients;
 mod http1_leaving;
 mod idle_upstreams;
+mod interim;
 mod keep_alive;
 mod limits;
 mod messages;

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut as _, BytesMut};
 use h2::{RecvStream, client::ResponseFuture};
-use http::{HeaderMap, response::Parts};
+use http::response::Parts;
 
 use super::{
     Caller,
@@ -14,7 +14,7 @@ use crate::{
         exchange::{self, Outcome},
         to_http1::request::write_trailers,
     },
-    validate,
+    validate::{self, Fault},
 };
 
 /// How an exchange ended.
@@ -53,7 +53,7 @@ pub(super) async fn head(
     let mut told = false;
     while let Some(interim) = std::future::poll_fn(|cx| response.poll_informational(cx)).await {
         let Ok(interim) = interim else { break };
-        check(interim.headers())?;
+        validate::http2::check_interim(&interim).map_err(invalid)?;
         // HTTP/1.0 knows no interim answers.
         if !manner.is_1_0 {
             told = true;
@@ -63,7 +63,7 @@ pub(super) async fn head(
     }
     match response.await {
         Ok(response) => {
-            check(response.headers())?;
+            validate::http2::check_fields(response.headers()).map_err(invalid)?;
             Ok(response.into_parts())
         }
         // Behind an interim answer there is no second try: it was the answer to the first.
@@ -109,7 +109,7 @@ async fn pass_body(mut body: RecvStream, framing: Framing, mut out: BytesMut, to
     }
     let Ok(trailers) = body.trailers().await else { return Some(End::Cut) };
     let trailers = trailers.unwrap_or_default();
-    if check(&trailers).is_err() {
+    if validate::http2::check_fields(&trailers).is_err() {
         return Some(End::Cut);
     }
     if framing == Framing::Chunked {
@@ -121,10 +121,9 @@ async fn pass_body(mut body: RecvStream, framing: Framing, mut out: BytesMut, to
     None
 }
 
-/// Refuses what HTTP/1 has no way to say (MATRICES B20).
-fn check(fields: &HeaderMap) -> Result<(), End> {
-    validate::http2::check_fields(fields)
-        .map_err(|fault| End::Failed { kind: ErrorKind::BadResponse(fault.0), unprocessed: false })
+/// What HTTP/1 has no way to say is refused (MATRICES B20).
+fn invalid(fault: Fault) -> End {
+    End::Failed { kind: ErrorKind::BadResponse(fault.0), unprocessed: false }
 }
 
 fn failed(error: h2::Error) -> End {
