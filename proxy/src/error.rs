@@ -41,6 +41,8 @@ pub(crate) enum ErrorKind {
     TargetTooLong,
     /// The head did not arrive in time.
     HeadTimeout,
+    /// No answer began in the time that a request has.
+    RequestTimeout,
     /// A major version of HTTP that is not spoken here.
     BadVersion,
     /// Memory runs short; nothing was done with the request.
@@ -81,6 +83,7 @@ impl ErrorKind {
             Self::HeadTooLarge => Reason::HeadTooLarge,
             Self::TargetTooLong => Reason::UriTooLong,
             Self::HeadTimeout => Reason::HeadTimeout,
+            Self::RequestTimeout => Reason::RequestTimeout,
             Self::Overload => Reason::Overload,
             Self::ClientGone => Reason::Closed,
             Self::Refused(reason) => reason,
@@ -112,6 +115,7 @@ impl ErrorKind {
             | Self::HeadTooLarge
             | Self::TargetTooLong
             | Self::HeadTimeout
+            | Self::RequestTimeout
             | Self::BadVersion
             | Self::Overload
             | Self::ClientGone

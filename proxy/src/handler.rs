@@ -1,7 +1,10 @@
 //! The steps of one request, in their order: context → decide → forward → respond. Both engines come through here; no
 //! step calls the next one.
 
+use std::pin::pin;
+
 use crate::{
+    answer_wait::AnswerWait,
     connection::Client,
     context::{self, Head, RequestContext},
     decide,
@@ -17,7 +20,11 @@ pub(crate) trait Exchange {
     /// Its head.
     fn head(&self) -> impl Head + '_;
 
-    /// Sends it to one upstream, and the answer back; returns when both are over. Notes the answer's status.
+    /// Sends it to one upstream, and the answer back; returns when both are over. Notes the answer's status, and holds
+    /// `wait` once its head has come.
+    ///
+    /// # Cancel safety
+    /// Dropped before the answer's head has come, it resets what it had sent to the upstream; the client can be answered.
     ///
     /// # Errors
     /// The upstream could not be had or broke off. If something of its answer went on, the caller has been told by an
@@ -27,6 +34,7 @@ pub(crate) trait Exchange {
         context: &RequestContext,
         attempt: &Attempt,
         record: &mut RequestRecord,
+        wait: &AnswerWait,
     ) -> Result<(), RequestError>;
 
     /// Gives the proxy's own answer, unless another one has begun.
@@ -72,15 +80,21 @@ pub(crate) async fn handle<X: Exchange>(
     record.decided(&decision, &exchange.head());
     record.describe(|for_span| context::describe(client, &exchange.head(), &decision, for_span));
     let mut attempts = Attempts::new(client, choices, &context, &decision);
+    let wait = AnswerWait::new(worker.shared.config.limits.request_timeout);
     let outcome = loop {
         let attempt = match attempts.next() {
             Ok(attempt) => attempt,
             Err(error) => break Err(error),
         };
         attempt.note(record);
-        match exchange.send(&context, &attempt, record).await {
-            Err(error) if attempts.continue_after(attempt.target, &error) => {}
-            outcome => break outcome,
+        let sending = pin!(exchange.send(&context, &attempt, record, &wait));
+        match wait.bound(sending).await {
+            // Whoever is slow with one request is not set aside, and nobody else is asked.
+            None => {
+                break Err(RequestError::upstream(attempt.target.side(), ErrorKind::RequestTimeout, None));
+            }
+            Some(Err(error)) if attempts.continue_after(attempt.target, &error) => {}
+            Some(outcome) => break outcome,
         }
     };
     if let Err(error) = outcome {

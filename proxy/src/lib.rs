@@ -6,6 +6,7 @@
 
 mod admin;
 mod allocator;
+mod answer_wait;
 pub mod app;
 mod buffer;
 mod check;

@@ -51,6 +51,7 @@ fn phrase(status: u16) -> &'static str {
         431 => "Request Header Fields Too Large",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
+        504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
         _ => "Error",
     }
@@ -177,6 +178,7 @@ fn status(kind: ErrorKind, side: Side) -> u16 {
         ErrorKind::HeadTooLarge => 431,
         ErrorKind::TargetTooLong => 414,
         ErrorKind::HeadTimeout => 408,
+        ErrorKind::RequestTimeout => 504,
         ErrorKind::BadVersion => 505,
         ErrorKind::Refused(_) | ErrorKind::Overload => 503,
         ErrorKind::NotPermitted
@@ -200,6 +202,7 @@ fn error_type(kind: ErrorKind) -> &'static str {
         | ErrorKind::HeadTooLarge
         | ErrorKind::TargetTooLong
         | ErrorKind::HeadTimeout => "http_request_error",
+        ErrorKind::RequestTimeout => "http_response_timeout",
         ErrorKind::BadVersion | ErrorKind::ClientGone => "http_request_error",
         ErrorKind::Refused(_) | ErrorKind::Overload => "http_request_denied",
         ErrorKind::NotPermitted => "destination_ip_prohibited",

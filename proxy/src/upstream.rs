@@ -11,7 +11,10 @@ use std::{
 use smallvec::SmallVec;
 use tokio::net::TcpStream;
 
-use crate::telemetry::{Open, Side};
+use crate::{
+    telemetry::{Open, Side},
+    tunnel,
+};
 
 /// Whom a connection leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,6 +157,32 @@ fn look(upstream: &Upstream, cx: &mut Context<'_>) -> Option<Idle> {
 #[inline]
 pub(crate) fn is_quiet(socket: &TcpStream) -> bool {
     matches!(socket.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// A connection in the midst of an exchange: let go of there, it is reset, so that its peer takes no part for whole.
+#[derive(Debug)]
+pub(crate) struct Midway<'a> {
+    /// The connection.
+    pub(crate) socket: &'a mut TcpStream,
+    /// Whether the exchange has ended, good or bad.
+    pub(crate) over: bool,
+}
+
+impl<'a> Midway<'a> {
+    /// An exchange that begins.
+    #[inline]
+    pub(crate) fn new(socket: &'a mut TcpStream) -> Self {
+        Self { socket, over: false }
+    }
+}
+
+impl Drop for Midway<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.over {
+            tunnel::reset(self.socket);
+        }
+    }
 }
 
 /// Ends a connection with a reset: its peer shall not take what came for whole.

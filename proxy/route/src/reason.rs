@@ -70,6 +70,8 @@ reasons! {
     UriTooLong = "uri-too-long",
     /// The head did not come in time.
     HeadTimeout = "head-timeout",
+    /// No answer began in the time that a request has.
+    RequestTimeout = "request-timeout",
     /// The proxy would dial itself.
     Loop = "loop",
     /// A limit of the proxy is reached.

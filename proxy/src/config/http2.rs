@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::{faults::Faults, limits};
 
@@ -29,10 +29,10 @@ pub(super) struct Flags {
 #[derive(Debug, Clone, Serialize)]
 pub struct Http2 {
     /// How long a client may be silent before it is pinged; none is for ever.
-    #[serde(serialize_with = "or_off")]
+    #[serde(serialize_with = "limits::in_words_or_off")]
     pub client_ping_interval: Option<Duration>,
     /// How long an upstream with requests in flight may be silent before it is pinged; none is for ever.
-    #[serde(serialize_with = "or_off")]
+    #[serde(serialize_with = "limits::in_words_or_off")]
     pub upstream_ping_interval: Option<Duration>,
     /// Time for the answer to a ping.
     #[serde(serialize_with = "limits::in_words")]
@@ -48,23 +48,11 @@ impl Default for Http2 {
 impl Flags {
     pub(super) fn resolve(self, faults: &mut Faults) -> Http2 {
         Http2 {
-            client_ping_interval: interval("client-ping-interval", self.client_ping_interval, faults),
-            upstream_ping_interval: interval("upstream-ping-interval", self.upstream_ping_interval, faults),
+            client_ping_interval: faults.time_or_off("client-ping-interval", self.client_ping_interval),
+            upstream_ping_interval: faults.time_or_off("upstream-ping-interval", self.upstream_ping_interval),
             ping_timeout: faults
                 .time("ping-timeout", self.ping_timeout.as_ref())
                 .unwrap_or(Duration::from_secs(20)),
         }
-    }
-}
-
-fn interval(flag: &str, typed: Option<String>, faults: &mut Faults) -> Option<Duration> {
-    let typed = typed.filter(|text| text.trim() != "off");
-    faults.time(flag, typed.as_ref())
-}
-
-fn or_off<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => limits::in_words(time, to),
-        None => to.serialize_str("off"),
     }
 }

@@ -27,6 +27,11 @@ pub(super) struct Flags {
     /// Time for a whole head from its first byte; cuts slow senders [default: 10s]
     #[arg(long, env = "BELLHOP_HEADER_TIMEOUT", hide_env_values = true, value_name = "TIME")]
     header_timeout: Option<String>,
+    /// Time from a request's head until the head of its answer; over it 504, and the upstream's stream or connection is
+    /// reset. For upstreams that hang; by default none, since nobody knows how long an answer may take
+    /// [default: off]
+    #[arg(long, env = "BELLHOP_REQUEST_TIMEOUT", hide_env_values = true, value_name = "TIME|off")]
+    request_timeout: Option<String>,
     /// Streams that one HTTP/2 connection may have open. Bounds what one client can have in work at once; RFC 9113 advises
     /// no less than 100 [default: 100]
     #[arg(long, env = "BELLHOP_MAX_CONCURRENT_STREAMS", hide_env_values = true, value_name = "N")]
@@ -82,6 +87,9 @@ pub struct Limits {
     /// Time for a whole head from its first byte.
     #[serde(serialize_with = "in_words")]
     pub header_timeout: Duration,
+    /// Time from a request's head until the head of its answer; none is no limit.
+    #[serde(serialize_with = "in_words_or_off")]
+    pub request_timeout: Option<Duration>,
     /// Streams open on one HTTP/2 connection.
     pub max_concurrent_streams: u32,
     /// Bytes in flight on one HTTP/2 stream.
@@ -145,6 +153,7 @@ impl Flags {
             max_header_bytes: max_header_bytes.unwrap_or(64 * KIB),
             max_uri_bytes: max_uri_bytes.unwrap_or(16 * KIB),
             header_timeout: typed.time("header-timeout", self.header_timeout).unwrap_or(10 * SECOND),
+            request_timeout: typed.faults.time_or_off("request-timeout", self.request_timeout),
             max_concurrent_streams: max_streams.map_or(100, narrow),
             stream_window: narrow(stream_window.unwrap_or(64 * KIB)),
             connection_window: narrow(connection_window.unwrap_or(MIB)),
@@ -219,6 +228,12 @@ impl Faults {
         }
         Some(time)
     }
+
+    /// The same, or none.
+    pub(super) fn time_or_off(&mut self, flag: &str, typed: Option<String>) -> Option<Duration> {
+        let typed = typed.filter(|text| text.trim() != "off");
+        self.time(flag, typed.as_ref())
+    }
 }
 
 /// A number of bytes, with or without a unit.
@@ -247,4 +262,11 @@ fn narrow(value: usize) -> u32 {
 
 pub(super) fn in_words<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&humantime::format_duration(*time))
+}
+
+pub(super) fn in_words_or_off<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => in_words(time, to),
+        None => to.serialize_str("off"),
+    }
 }

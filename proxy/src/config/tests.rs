@@ -20,7 +20,7 @@ fn defaults_are_those_of_the_design() {
         (limits.max_concurrent_streams, limits.stream_window, limits.connection_window),
         (100, 65_536, 1_048_576)
     );
-    assert_eq!(limits.connect_timeout, Duration::from_secs(1));
+    assert_eq!((limits.connect_timeout, limits.request_timeout), (Duration::from_secs(1), None));
     assert_eq!((limits.idle_timeout, limits.max_connections), (Duration::from_secs(3600), None));
     assert_eq!((limits.max_baggage_bytes, limits.max_baggage_members), (8192, 64));
     assert_eq!(config.process.drain_timeout, Duration::from_secs(30));
@@ -46,7 +46,7 @@ fn limits_say_their_reason_and_are_documented_with_their_defaults() {
         assert!(operating.contains(&format!("| `--{name}` | {default} |")), "--{name}, {default}");
         seen += 1;
     }
-    assert_eq!(seen, 16);
+    assert_eq!(seen, 17);
 }
 
 #[test]
@@ -89,7 +89,8 @@ fn all_faults_are_told_at_once_each_with_flag_value_and_what_is_allowed() {
     let told = faults(
         "--listen here --upstream route --workers 0 --drain-timeout 30 --max-headers many --max-uri-bytes 1GiB \
          --admin 10.0.0.1:1 --proxy-status loud --access-log some --inbound-ports 0,http --allow-from ten \
-         --max-header-bytes 1KB --intercepted=maybe --log-level chatty --max-connections 0 --carriers baggage,pigeon",
+         --max-header-bytes 1KB --intercepted=maybe --log-level chatty --max-connections 0 --carriers baggage,pigeon \
+         --request-timeout 0s",
     );
     for (flag, value, allowed) in [
         ("listen", "here", "IP:PORT"),
@@ -108,12 +109,13 @@ fn all_faults_are_told_at_once_each_with_flag_value_and_what_is_allowed() {
         ("intercepted", "maybe", "true, false"),
         ("log-level", "chatty", "debug"),
         ("max-connections", "0", "1 to 1000000"),
+        ("request-timeout", "0s", "above zero"),
         ("carriers", "pigeon", "baggage"),
     ] {
         let line = told.lines().find(|line| line.starts_with(&format!("--{flag} {value:?}: ")));
         assert!(line.is_some_and(|line| line.contains(allowed)), "--{flag} {value:?}: {told}");
     }
-    assert_eq!(told.lines().count(), 17, "{told}");
+    assert_eq!(told.lines().count(), 18, "{told}");
 }
 
 #[test]
@@ -150,12 +152,14 @@ fn outbound_and_explicit_listeners_stay_on_loopback_unless_callers_are_named() {
 fn values_are_read_with_their_units() {
     let config = config(
         "--max-header-bytes 32KiB --max-uri-bytes 2048 --connection-window 2MiB --header-timeout 500ms \
-         --idle-timeout 2h --proxy-status reason --access-log all --admin unix:/run/b.sock",
+         --idle-timeout 2h --request-timeout 200ms --proxy-status reason --access-log all --admin unix:/run/b.sock",
     );
     assert_eq!((config.limits.max_header_bytes, config.limits.max_uri_bytes), (32_768, 2048));
     assert_eq!(config.limits.connection_window, 2_097_152);
     assert_eq!(config.limits.header_timeout, Duration::from_millis(500));
     assert_eq!(config.limits.idle_timeout, Duration::from_secs(7200));
+    assert_eq!(config.limits.request_timeout, Some(Duration::from_millis(200)));
+    assert_eq!(self::config("--request-timeout off").limits.request_timeout, None);
     assert_eq!(
         (config.telemetry.proxy_status, config.telemetry.access_log),
         (ProxyStatus::Reason, AccessLog::All)

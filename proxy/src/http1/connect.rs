@@ -1,14 +1,17 @@
 //! CONNECT to the explicit listener: answered here, not forwarded; what follows begins with detection
 //! ([`crate::explicit`]).
 
+use std::pin::pin;
+
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt as _;
 
 use super::{request::Request, session::Session};
 use crate::{
+    answer_wait::AnswerWait,
     context::Head as _,
     dial,
-    error::{RequestError, Side},
+    error::{ErrorKind, RequestError, Side},
     explicit, respond,
     telemetry::RequestRecord,
 };
@@ -28,9 +31,15 @@ impl Session {
         let Some(authority) = authority.map(str::to_ascii_lowercase) else {
             return self.turn_down(record, &RequestError::bad_request("CONNECT without an authority")).await;
         };
-        let inside = match explicit::dial(&self.client, authority.into()).await {
-            Ok(inside) => inside,
-            Err(error) => return self.turn_down(record, &dial::failed(Side::Baseline, error)).await,
+        let wait = AnswerWait::new(self.client.worker.shared.config.limits.request_timeout);
+        let dialled = wait.bound(pin!(explicit::dial(&self.client, authority.into()))).await;
+        let inside = match dialled {
+            Some(Ok(inside)) => inside,
+            None => {
+                let error = RequestError::upstream(Side::Baseline, ErrorKind::RequestTimeout, None);
+                return self.turn_down(record, &error).await;
+            }
+            Some(Err(error)) => return self.turn_down(record, &dial::failed(Side::Baseline, error)).await,
         };
         let answer = established(respond::presence(&self.client));
         if self.socket.write_all(answer.as_bytes()).await.is_err() {

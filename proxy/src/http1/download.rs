@@ -96,6 +96,12 @@ impl<'a> Download<'a> {
         self.heard
     }
 
+    /// Whether the head of the final answer has not come, and none of an interim one is on its way.
+    #[inline]
+    pub(super) fn awaits_head(&self) -> bool {
+        matches!(self.state, State::Head)
+    }
+
     /// Whether a byte of the final answer went to the client, so that no other answer can.
     #[inline]
     pub(super) fn began(&self) -> bool {

@@ -16,6 +16,7 @@ use super::{
     session::{Fate, Session},
 };
 use crate::{
+    answer_wait::AnswerWait,
     buffer::Buffer,
     connection::Baseline,
     context::{Head, RequestContext},
@@ -26,7 +27,7 @@ use crate::{
     respond::Answer,
     telemetry::{RequestRecord, Tunnel},
     tunnel,
-    upstream::{Upstream, Whither, is_quiet, reset},
+    upstream::{Midway, Upstream, Whither, is_quiet, reset},
     validate::{Fault, Method},
 };
 
@@ -152,9 +153,9 @@ impl<'a> Http1Exchange<'a> {
 
     /// What one try moves bytes between.
     #[inline]
-    fn wires<'b>(&'b mut self, upstream: &'b mut Upstream, output: &'b mut Buffer, side: Side) -> Wires<'b> {
+    fn wires<'b>(&'b mut self, upstream: &'b mut TcpStream, output: &'b mut Buffer, side: Side) -> Wires<'b> {
         let Session { client, socket, input, .. } = &mut *self.session;
-        let (buffers, upstream) = (&client.worker.buffers, &mut upstream.socket);
+        let buffers = &client.worker.buffers;
         let traffic = &client.worker.telemetry.counters().http1;
         Wires { client: socket, input, upstream, output, buffers, side, traffic }
     }
@@ -240,10 +241,11 @@ impl Exchange for Http1Exchange<'_> {
         context: &RequestContext,
         attempt: &Attempt,
         record: &mut RequestRecord,
+        wait: &AnswerWait,
     ) -> Result<(), RequestError> {
         let side = attempt.target.side();
         if let Target::Sandbox { protocol: EndpointProtocol::Http2, endpoint } = attempt.target {
-            return Box::pin(self.send_over_http2(endpoint, attempt, record)).await;
+            return Box::pin(self.send_over_http2(endpoint, attempt, record, wait)).await;
         }
         let whither = self.whither(context, attempt.target);
         let mut upstream = if let Some(upstream) = self.session.upstreams.take(&whither) {
@@ -260,8 +262,16 @@ impl Exchange for Http1Exchange<'_> {
                 }
             };
             let mut output = Buffer::default();
-            let moved = poll_fn(|cx| relay.poll(cx, &mut self.wires(&mut upstream, &mut output, side)));
-            let error = match moved.await {
+            let mut midway = Midway::new(&mut upstream.socket);
+            let moved = poll_fn(|cx| {
+                let moved = relay.poll(cx, &mut self.wires(midway.socket, &mut output, side));
+                midway.over = moved.is_ready();
+                wait.hold(!relay.down.awaits_head());
+                moved
+            });
+            let moved = moved.await;
+            drop(midway);
+            let error = match moved {
                 Ok(heard) => {
                     record.status(relay.down.status);
                     self.settle(heard, &mut relay, &mut output, upstream);

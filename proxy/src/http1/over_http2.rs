@@ -6,6 +6,7 @@ use bytes::BytesMut;
 
 use super::{exchange::Http1Exchange, session::Fate};
 use crate::{
+    answer_wait::AnswerWait,
     error::RequestError,
     forward::Attempt,
     http2::from_http1::{self, Caller, End, Endpoints, Lent, Request},
@@ -24,6 +25,7 @@ impl Http1Exchange<'_> {
         endpoint: SocketAddr,
         attempt: &Attempt,
         record: &mut RequestRecord,
+        wait: &AnswerWait,
     ) -> Result<(), RequestError> {
         let session = &mut *self.session;
         let worker = &*session.client.worker;
@@ -41,9 +43,11 @@ impl Http1Exchange<'_> {
             close: self.request.close || worker.shared.drain.draining(),
             decided: &attempt.decided,
             upgrade: self.request.upgrade,
+            wait,
         };
         let to = Endpoints { connections: &session.over_http2, worker, endpoint };
         let on_head = |head: &mut http::response::Parts| {
+            wait.hold(true);
             record.status(head.status.as_u16());
             session.choices.succeeded(endpoint);
             if let Some(Ok(member)) = attempt.proxy_status.as_deref().map(http::HeaderValue::from_str) {

@@ -24,6 +24,7 @@ pub(crate) use self::{caller::Caller, connections::Connections, download::End};
 pub(crate) use super::unpack::Framing;
 use super::{exchange::Outgoing, upstream::InFlight, websocket::Handshake};
 use crate::{
+    answer_wait::AnswerWait,
     context::Head,
     error::{ErrorKind, RequestError, Side},
     forward::DecidedField,
@@ -52,6 +53,8 @@ pub(crate) struct Request<'a, H> {
     pub(crate) decided: &'a DecidedField,
     /// Whether it asks to switch protocols.
     pub(crate) upgrade: bool,
+    /// How long the answer's head is waited for.
+    pub(crate) wait: &'a AnswerWait,
 }
 
 /// The client's connection.
@@ -95,7 +98,8 @@ impl<H: Head> Request<'_, H> {
         let bodiless = self.framing == Framing::Length(0);
         let handshake = (self.upgrade && bodiless).then(|| Handshake::asked(&self.head)).flatten();
         let handshake = handshake.as_ref();
-        let manner = Manner { asked: &method, is_1_0: self.is_1_0, close: self.close };
+        let (is_1_0, close, wait) = (self.is_1_0, self.close, self.wait);
+        let manner = Manner { asked: &method, is_1_0, close, wait };
         let (mut tried, mut sent) = (false, None);
         loop {
             let getting = to.connections.get(to.worker, to.endpoint);

@@ -15,6 +15,7 @@ use super::{
     to_http1,
 };
 use crate::{
+    answer_wait::AnswerWait,
     connection::Arrival,
     context::{Head, RequestContext},
     error::{ErrorKind, RequestError},
@@ -111,8 +112,10 @@ impl Exchange for Stream {
         context: &RequestContext,
         attempt: &Attempt,
         record: &mut RequestRecord,
+        wait: &AnswerWait,
     ) -> Result<(), RequestError> {
         let on_head = |head: &mut response::Parts| {
+            wait.hold(true);
             record.status(head.status.as_u16());
             if let Target::Sandbox { endpoint, .. } = attempt.target {
                 self.engine.choices.succeeded(endpoint);

@@ -38,6 +38,7 @@ use crate::{
     error::{ErrorKind, RequestError, Side},
     telemetry::Tunnel,
     tunnel::Carrying,
+    upstream::Midway,
 };
 
 /// Sends a request to an endpoint that speaks HTTP/1, and passes the answer on. Tried once more where a connection that
@@ -135,7 +136,8 @@ async fn exchange(
     incoming: &mut Incoming,
     on_head: impl FnOnce(&mut Parts),
 ) -> End {
-    let (from, to) = link.socket.split();
+    let mut midway = Midway::new(&mut link.socket);
+    let (from, to) = midway.socket.split();
     let worker = &engine.client.worker;
     let limits = &worker.shared.config.limits;
     let (respond, asked, buffer) = (&mut incoming.respond, written.asked, &mut link.buffer);
@@ -146,7 +148,7 @@ async fn exchange(
     let mut download = pin!(download.run(on_head, || Carrying::new(worker, Tunnel::Upgrade)));
     let mut idle = pin!(switch.idle());
     let (mut uploaded, mut downloaded) = (None, None);
-    std::future::poll_fn(|cx| {
+    let end = std::future::poll_fn(|cx| {
         if uploaded.is_none()
             && let Poll::Ready(end) = upload.as_mut().poll(cx)
         {
@@ -173,7 +175,9 @@ async fn exchange(
             None => Poll::Pending,
         }
     })
-    .await
+    .await;
+    midway.over = true;
+    end
 }
 
 #[cfg(test)]

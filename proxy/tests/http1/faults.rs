@@ -74,7 +74,7 @@ fn f1_a_healthy_endpoint_answers_where_another_one_refuses() {
 }
 
 /// A listener whose queue is full: the kernel drops what else wants to connect.
-fn swallowing() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
+pub(crate) fn swallowing() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     socket.listen(0).unwrap();

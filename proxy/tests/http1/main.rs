@@ -12,5 +12,6 @@ mod faults;
 mod harness;
 mod input;
 mod relaying;
+mod request_timeout;
 mod resets;
 mod retries;

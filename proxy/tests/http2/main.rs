@@ -26,6 +26,7 @@ mod messages;
 mod names;
 mod peer;
 mod process;
+mod request_timeout;
 mod resets;
 mod routing;
 mod websocket;

@@ -4,6 +4,7 @@ use bytes::{BufMut as _, BytesMut};
 use http::{Method, StatusCode, header, response::Parts};
 
 use crate::{
+    answer_wait::AnswerWait,
     http2::websocket::{self, Handshake, PROTOCOL},
     validate::fields::belongs_to_the_connection,
 };
@@ -17,6 +18,8 @@ pub(super) struct Manner<'a> {
     pub(super) is_1_0: bool,
     /// Whether the connection ends after this answer.
     pub(super) close: bool,
+    /// Held while an interim answer is written.
+    pub(super) wait: &'a AnswerWait,
 }
 
 /// How the body that follows is framed.

@@ -58,7 +58,9 @@ pub(super) async fn head(
         if !manner.is_1_0 {
             told = true;
             answer::write(&interim.into_parts().0, manner, true, &mut out);
+            manner.wait.hold(true);
             to.write(&mut out).await.map_err(|_| End::ClientGone)?;
+            manner.wait.hold(false);
         }
     }
     match response.await {

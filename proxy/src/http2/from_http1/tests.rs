@@ -2,11 +2,13 @@ use bytes::BytesMut;
 use http::{Method, Response, StatusCode, response};
 
 use super::answer::{Framing, Manner, write};
+use crate::answer_wait::AnswerWait;
 
 fn written(response: response::Builder, asked: &Method, is_1_0: bool, over: bool) -> (String, Framing, bool) {
     let head = response.body(()).unwrap().into_parts().0;
     let mut out = BytesMut::new();
-    let (framing, close) = write(&head, Manner { asked, is_1_0, close: false }, over, &mut out);
+    let (framing, close) =
+        write(&head, Manner { asked, is_1_0, close: false, wait: &AnswerWait::new(None) }, over, &mut out);
     (String::from_utf8(out.to_vec()).unwrap(), framing, close)
 }
 
