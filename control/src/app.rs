@@ -6,13 +6,13 @@ use tokio::{
     net::TcpListener,
     sync::watch,
     task::{JoinHandle, JoinSet},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
     access::{
         Access, IdentityRule,
-        audit::Audit,
+        audit::{Audit, Written},
         bootstrap::{BootstrapError, bootstrap},
     },
     api,
@@ -36,7 +36,7 @@ const HAND_OVER: Duration = Duration::from_secs(3);
 /// Connections that are still open this long after the end was asked for are cut.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
-/// What is left of spans is told within this.
+/// What is left of spans and of the audit log is told within this.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The other replicas know of this one within this, or it serves what it can without.
@@ -87,7 +87,8 @@ pub struct Running {
     control: Arc<Control>,
     phase: watch::Sender<Phase>,
     tasks: JoinSet<()>,
-    audit: Audit,
+    audit: Option<Audit>,
+    written: Written,
     tls: Option<Arc<Tls>>,
     replicas: Arc<dyn Replicas>,
     serving: JoinHandle<()>,
@@ -109,13 +110,16 @@ impl Running {
 
     /// Takes files anew that somebody has changed or moved away.
     pub async fn reload(&self) {
-        self.audit.reopen().await;
+        if let Some(audit) = &self.audit {
+            audit.reopen().await;
+        }
         if let Some(tls) = &self.tls {
             tls.refresh();
         }
     }
 
-    /// Ends watches, lets requests in flight end, and returns when the store is closed. Where there are other replicas,
+    /// Ends watches, lets requests in flight end, also writes whose callers have hung up, and returns when the audit log is
+    /// written and the store is closed. Where there are other replicas,
     /// it goes on accepting for a moment, so that nobody who is sent here meanwhile is refused.
     pub async fn shutdown(mut self) {
         self.phase.send_replace(Phase::Leaving);
@@ -123,8 +127,14 @@ impl Running {
             tokio::time::sleep(HAND_OVER).await;
         }
         self.phase.send_replace(Phase::Closed);
-        if timeout(GRACE, &mut self.serving).await.is_err() {
+        let end = Instant::now() + GRACE;
+        if timeout_at(end, &mut self.serving).await.is_err() {
             self.serving.abort();
+        }
+        // each write that goes on, with a connection or without, can write a line of the log until it has
+        drop(self.audit.take());
+        if timeout_at(end.max(Instant::now() + FAREWELL), self.written.all()).await.is_err() {
+            tracing::warn!("a write takes too long: it may be done, and not be in the audit log");
         }
         if let Some(spans) = &mut self.spans
             && timeout(FAREWELL, spans).await.is_err()
@@ -194,7 +204,7 @@ async fn open_etcd(config: crate::config::EtcdConfig, address: SocketAddr) -> Re
 }
 
 async fn serve(config: Config, listener: TcpListener, control: Arc<Control>) -> Result<Running, StartError> {
-    let audit = Audit::open(config.access.audit).map_err(StartError::Audit)?;
+    let (audit, written) = Audit::open(config.access.audit).map_err(StartError::Audit)?;
     let tls = config.tls.map(|tls| Tls::load(tls, control.clock)).transpose()?.map(Arc::new);
     // who has a certificate of an admin needs no first token
     let admins = config.access.identities.iter().any(IdentityRule::is_admin);
@@ -234,5 +244,6 @@ async fn serve(config: Config, listener: TcpListener, control: Arc<Control>) -> 
     let serving = tokio::spawn(server.serve(listener, now));
     let spans = exporter.map(|exporter| tokio::spawn(exporter.run()));
     tracing::info!(%address, "control listens");
-    Ok(Running { address, control, phase, tasks, audit, tls, replicas, serving, spans })
+    let audit = Some(audit);
+    Ok(Running { address, control, phase, tasks, audit, written, tls, replicas, serving, spans })
 }

@@ -1,10 +1,13 @@
 //! The audit log: one JSON line for every attempt to write, refused ones too. Who, what, from where, with what outcome.
 //!
 //! It tells the path of a request and never its body, so that no secret can be in it. A thread writes it; an answer waits
-//! until its line was taken by that thread. A line that cannot be written is told in the log, and holds up nobody. What
-//! nobody knows who has asked for is written down now and then, and else counted: anybody could fill the disk with it.
+//! until its line has a place among those that the thread will write. A program that is told to end waits until they are
+//! written; one that is killed loses those that waited, `WAITING` at most. A line that cannot be written is told in the log,
+//! and holds up nobody. What nobody knows who has asked for is written down now and then, and else counted: anybody could
+//! fill the disk with it.
 
 use std::{
+    convert::Infallible,
     fs::{File, OpenOptions},
     io::{self, Write},
     net::SocketAddr,
@@ -19,7 +22,7 @@ use std::{
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::rates::{Buckets, Rate};
 
@@ -92,7 +95,7 @@ impl Outcome {
     }
 }
 
-enum Job {
+pub(crate) enum Job {
     Line(Vec<u8>),
     Reopen,
 }
@@ -100,8 +103,28 @@ enum Job {
 /// See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Audit {
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: mpsc::Sender<Job>,
+    off: bool,
     strangers: Arc<Strangers>,
+}
+
+/// The other end of an audit log.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// It is off: nothing comes.
+    Nothing(mpsc::Receiver<Job>),
+    /// The thread ends what it has, and with it this.
+    ByThread(oneshot::Receiver<Infallible>),
+}
+
+impl Written {
+    /// Returns when every [`Audit`] of this log is gone, and each of their lines is written.
+    pub(crate) async fn all(&mut self) {
+        match self {
+            Self::Nothing(jobs) => while jobs.recv().await.is_some() {},
+            Self::ByThread(ended) => drop(ended.await),
+        }
+    }
 }
 
 /// How much is written down of callers whom nobody knows.
@@ -133,18 +156,20 @@ impl std::fmt::Debug for Job {
 }
 
 impl Audit {
-    /// Opens the log.
+    /// Opens the log; the other end tells when it is written.
     ///
     /// # Errors
     /// When the file cannot be opened, or there is no thread to be had.
-    pub(crate) fn open(target: AuditTarget) -> io::Result<Self> {
+    pub(crate) fn open(target: AuditTarget) -> io::Result<(Self, Written)> {
         let strangers = Arc::new(Strangers { lines: Buckets::new(STRANGERS), omitted: AtomicU64::new(0) });
+        let (jobs, mut taken) = mpsc::channel(WAITING);
+        let audit = Self { jobs, off: target == AuditTarget::Off, strangers };
         let mut out = match &target {
-            AuditTarget::Off => return Ok(Self { jobs: None, strangers }),
+            AuditTarget::Off => return Ok((audit, Written::Nothing(taken))),
             AuditTarget::Stdout => None,
             AuditTarget::File(path) => Some(open(path)?),
         };
-        let (jobs, mut taken) = mpsc::channel(WAITING);
+        let (ends, ended) = oneshot::channel();
         thread::Builder::new().name("audit".to_owned()).spawn(move || {
             while let Some(job) = taken.blocking_recv() {
                 let done = match (job, &target) {
@@ -163,19 +188,22 @@ impl Audit {
                     tracing::error!(%error, "the audit log cannot be written");
                 }
             }
+            drop(ends);
         })?;
-        Ok(Self { jobs: Some(jobs), strangers })
+        Ok((audit, Written::ByThread(ended)))
     }
 
     /// Writes a line, or leaves it out; says which.
     pub(crate) async fn write(&self, mut record: AuditRecord) -> bool {
-        let Some(jobs) = &self.jobs else { return true };
+        if self.off {
+            return true;
+        }
         if !self.strangers.admit(&mut record) {
             return false;
         }
         let mut line = serde_json::to_vec(&record).unwrap_or_default();
         line.push(b'\n');
-        if jobs.send(Job::Line(line)).await.is_err() {
+        if self.jobs.send(Job::Line(line)).await.is_err() {
             tracing::error!("the audit log has ended");
         }
         true
@@ -183,9 +211,9 @@ impl Audit {
 
     /// Opens the file anew, after somebody has moved the old one away.
     pub(crate) async fn reopen(&self) {
-        if let Some(jobs) = &self.jobs {
+        if !self.off {
             // it has ended: the next line tells
-            jobs.send(Job::Reopen).await.ok();
+            self.jobs.send(Job::Reopen).await.ok();
         }
     }
 }

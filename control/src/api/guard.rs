@@ -1,7 +1,7 @@
 //! What every request passes: whose page sent it, who calls and may, how many come; that each error is a problem document,
 //! and that each attempt to write is written down.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use axum::{
     body::Body,
@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bellhop_api::{Problem, ProblemType, problem::PROBLEM_JSON};
+use futures_util::FutureExt as _;
 use http::{Method, StatusCode, header, request::Parts};
 use jiff::Timestamp;
 
@@ -32,36 +33,42 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
     let now = api.author.control.clock.now();
     let (head, body) = request.into_parts();
     let Some(attempt) = Attempt::of(&head, now) else {
-        return answer(&api, (head, body), next, now).await.0;
+        return answer(&api, (head, body), next, now, &mut None).await;
     };
     // a write that has begun comes to its end, and is written down, also where whoever asked for it has hung up meanwhile
     let ended = tokio::spawn(async move {
-        let (response, caller) = answer(&api, (head, body), next, now).await;
+        let mut caller = None;
+        // of what a panic leaves behind nothing is used again but who called, which is known or not
+        let answering = AssertUnwindSafe(answer(&api, (head, body), next, now, &mut caller));
+        let response = answering.catch_unwind().await.unwrap_or_else(|_| failed("it panicked"));
         if !api.audit.write(attempt.ended(caller.as_ref(), &response)).await {
             api.author.control.telemetry.not_audited();
         }
         response
     });
-    ended.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a request failed");
-        Failure(Problem::new(ProblemType::Internal, String::new())).into_response()
-    })
+    ended.await.unwrap_or_else(|error| failed(&error.to_string()))
 }
 
-/// The answer, and who called.
+/// The answer where the program is at fault.
+fn failed(why: &str) -> Response {
+    tracing::error!(why, "a request failed");
+    Failure(Problem::new(ProblemType::Internal, String::new())).into_response()
+}
+
+/// The answer. `caller` is told as soon as it is known.
 async fn answer(
     api: &Api,
     (mut head, body): (Parts, Body),
     next: Next,
     now: Timestamp,
-) -> (Response, Option<Caller>) {
+    caller: &mut Option<Caller>,
+) -> Response {
     let (begun, method, matched) =
         (Instant::now(), head.method.clone(), head.extensions.get::<MatchedPath>().cloned());
     let mut account = Account::begin(&head, &api.spans);
-    let mut caller = None;
-    let response = match admit(api, &head, now, &mut caller).await {
+    let response = match admit(api, &head, now, caller).await {
         Ok(()) => {
-            if let Some(caller) = &caller {
+            if let Some(caller) = caller {
                 head.extensions.insert(Caller::clone(caller));
             }
             as_problem(next.run(Request::from_parts(head, body)).await)
@@ -71,7 +78,7 @@ async fn answer(
     let asked = Asked { method: &method, path: matched.as_ref().map(MatchedPath::as_str) };
     api.author.control.telemetry.answered(asked, response.status(), begun.elapsed());
     account.answered(response.status(), caller.as_ref());
-    (told::when_ended(response, account), caller)
+    told::when_ended(response, account)
 }
 
 /// Finds out who calls, and whether that one may. `caller` is told as soon as it is known.
