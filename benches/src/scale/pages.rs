@@ -52,6 +52,8 @@ pub(super) async fn measure(stage: &Stage, listed: usize) -> anyhow::Result<Vec<
     let program = stage.programs.control.as_ref().context("no bellhop-control")?;
     let control =
         Control::start(&stage.proxy_seat(), program, Keeps::Directory(data.path()), stage.dir()).await?;
+    // Control that starts answers once it has read its store.
+    control.api().await?.send(Method::GET, "/v1/namespaces/default/sandboxes?limit=1", &Value::Null).await?;
     let mut paged = Vec::new();
     // all; one in ten; ten at the end of the list, so that all others are looked at
     let last = listed.saturating_sub(1) / OF_A_LOT;
