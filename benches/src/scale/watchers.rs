@@ -35,6 +35,8 @@ const OPENED_AT_ONCE: usize = 64;
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Between two changes: a proxy reports five times a second at most.
 const REST: Duration = Duration::from_millis(300);
+/// A proxy may report at once again after so long, however much it said before.
+const AT_REST: Duration = Duration::from_secs(1);
 /// Real proxies, and changes made with them.
 const PROXIES: usize = 10;
 const CHANGES_OF_REAL: usize = 40;
@@ -193,6 +195,8 @@ pub(super) async fn real(stage: &Stage) -> anyhow::Result<Real> {
         ensure!(known.elapsed() < DEADLINE, "control does not know all proxies");
         sleep(REST).await;
     }
+    // They have just started and said so: what a fleet at rest takes is measured.
+    sleep(AT_REST).await;
     let mut times = Vec::new();
     for nth in 0..CHANGES_OF_REAL {
         sleep(REST).await;
