@@ -138,7 +138,7 @@ pub trait Store: Send + Sync + 'static {
     /// Every commit after `after`, in order, none left out. Ends with [`StoreError::Behind`] where that cannot be.
     fn watch(&self, after: Revision) -> BoxStream<'static, Result<Arc<Commit>, StoreError>>;
 
-    /// Does all `writes` (no more than one of [`batches`]) together or none. When it returns, they survive the death of the process and of the machine.
+    /// Does all `writes` (no more than one of `batches`) together or none. When it returns, they survive the death of the process and of the machine.
     ///
     /// # Cancel safety
     /// A commit whose future is dropped may have happened or not.
