@@ -6,6 +6,8 @@ use futures_util::{Stream, StreamExt};
 use super::*;
 use crate::server::Phase;
 
+mod slow;
+
 fn unit(key: &str, port: u16) -> Unit {
     let route = RouteUnit {
         destination: "route:8080".parse().unwrap(),
