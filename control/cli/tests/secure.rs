@@ -217,10 +217,10 @@ fn a_proxy_whose_token_expires_watches_on_with_the_one_that_takes_its_place_in_t
         let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
         listed.pointer("/items/0/watching") == Some(&true.into())
     };
-    make("10s", "proxy.token");
+    // the proxy alone must have begun within it
+    make("15s", "proxy.token");
     let _proxy = desk.proxy(&["--control", &server, "--token-file=proxy.token"]);
-    desk.in_force("before");
-    assert!(watches());
+    until("the proxy watches with the first token", watches);
     until("the watch ends with its token", || !watches());
     make("1h", "next.token");
     fs::rename(desk.path("next.token"), desk.path("proxy.token")).unwrap();
