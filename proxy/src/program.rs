@@ -39,7 +39,9 @@ fn unwritten(line: &str, program: &str) -> Option<(usize, usize)> {
 
 fn unmap(start: usize, end: usize) -> io::Result<()> {
     let first = std::ptr::with_exposed_provenance_mut(start);
-    // SAFETY: a private mapping of a file that was never written to: whoever touches it again finds the same bytes.
+    // SAFETY: a private mapping of a file that was never written to: whoever touches it again finds the same bytes. That
+    // assumes a program without text relocations, as position-independent ones are linked; a breakpoint that a debugger
+    // wrote into the code would be lost.
     Ok(unsafe { madvise(first, end.saturating_sub(start), Advice::LinuxDontNeed) }?)
 }
 

@@ -31,6 +31,8 @@ pub(crate) enum Done {
     Answered,
     /// The answer was cut after its head, and so for the client.
     Cut,
+    /// A tunnel was idle too long, and was cut towards both sides: the fault of neither.
+    Idle,
     /// The upstream's reset was passed on.
     Reset,
     /// The client went away first.
@@ -159,6 +161,7 @@ fn conclude(outcome: Outcome, side: Side, incoming: &mut Incoming) -> Result<Don
     match outcome {
         Outcome::Answered => Ok(Done::Answered),
         Outcome::CutAnswer => Ok(Done::Cut),
+        Outcome::Idle => Ok(Done::Idle),
         Outcome::ClientGone => Ok(Done::ClientGone),
         // The client may repeat it elsewhere, or here, whatever its method: nothing was done.
         Outcome::Unprocessed => Ok(reset(incoming, Reason::REFUSED_STREAM)),

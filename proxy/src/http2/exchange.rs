@@ -27,6 +27,8 @@ pub(crate) enum Outcome {
     Answered,
     /// The upstream's answer was cut after its head went on; the client's stream was reset.
     CutAnswer,
+    /// A tunnel was idle too long, and was cut towards both sides: the fault of neither.
+    Idle,
     /// The client went away; the upstream was told.
     ClientGone,
     /// The upstream says that it did nothing with the request: it may be sent again whatever its method.
@@ -169,7 +171,7 @@ impl<F: FnOnce(&mut Parts) -> Option<Carrying>> Exchange<'_, F> {
         std::task::ready!(tunnel.idle.as_mut().poll(cx));
         self.outgoing.body.send_reset(Reason::CANCEL);
         self.incoming.reset(Reason::CANCEL);
-        Poll::Ready(Outcome::CutAnswer)
+        Poll::Ready(Outcome::Idle)
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {

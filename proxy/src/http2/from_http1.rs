@@ -149,7 +149,7 @@ impl End {
     /// The error that the caller is told, where it can be.
     pub(crate) fn error(self) -> Option<RequestError> {
         match self {
-            Self::Whole { .. } => None,
+            Self::Whole { .. } | Self::Idle => None,
             Self::ClientGone => Some(RequestError::client(ErrorKind::ClientGone)),
             Self::BadRequest(rule) => Some(RequestError::bad_request(rule)),
             Self::Cut => Some(RequestError::upstream(Side::Sandbox, ErrorKind::Reset, None)),

@@ -141,7 +141,7 @@ impl Exchange for Stream {
         };
         self.over = true;
         match done {
-            Done::Answered => Ok(()),
+            Done::Answered | Done::Idle => Ok(()),
             Done::Cut | Done::Reset => {
                 Err(RequestError::upstream(attempt.target.side(), ErrorKind::Reset, None))
             }

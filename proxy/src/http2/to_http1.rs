@@ -87,6 +87,12 @@ pub(crate) async fn run(
                 link.abort();
                 Ok(Done::Cut)
             }
+            End::Idle => {
+                link.abort();
+                // RFC 8441 §5: a reset of a tunnel is CANCEL.
+                incoming.reset(Reason::CANCEL);
+                Ok(Done::Idle)
+            }
             End::ClientGone => {
                 link.abort();
                 Ok(Done::ClientGone)
@@ -170,7 +176,7 @@ async fn exchange(
             Some(End::Whole { reusable }) if !is_tunnel || uploaded.is_some() => {
                 Poll::Ready(End::Whole { reusable: reusable && uploaded == Some(Ok(())) })
             }
-            None | Some(End::Whole { .. }) if is_tunnel => idle.as_mut().poll(cx).map(|()| End::Cut),
+            None | Some(End::Whole { .. }) if is_tunnel => idle.as_mut().poll(cx).map(|()| End::Idle),
             Some(end) => Poll::Ready(end),
             None => Poll::Pending,
         }

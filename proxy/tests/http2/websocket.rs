@@ -1,6 +1,7 @@
 //! WebSocket over HTTP/2 (RFC 8441), and between the versions.
 
 mod from_http1;
+mod idle;
 mod to_http1;
 
 use std::net::SocketAddr;

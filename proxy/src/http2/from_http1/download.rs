@@ -27,6 +27,8 @@ pub(crate) enum End {
     },
     /// It was cut after its head, and so it has to be for the client.
     Cut,
+    /// A tunnel was idle too long, and was cut towards both sides: the fault of neither.
+    Idle,
     /// The client went away.
     ClientGone,
     /// The request's body breaks a rule.

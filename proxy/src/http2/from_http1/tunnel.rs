@@ -72,7 +72,7 @@ pub(super) async fn exchange(
                 biased;
                 both = async { tokio::try_join!(up, down) } => both.map_or_else(|end| end, |_| End::Whole { close: true }),
                 () = caller.broken() => End::ClientGone,
-                () = carrying.idle() => End::Cut,
+                () = carrying.idle() => End::Idle,
             }
         }
         Err(end) => {
