@@ -82,8 +82,8 @@ pub(crate) async fn run(
         let Some(lease) = or_gone(incoming, engine.upstream(whither)).await else {
             return Ok(Done::ClientGone);
         };
-        let lease = match (lease, sent.take()) {
-            (Ok(lease), _) => lease,
+        let (lease, before) = match (lease, sent.take()) {
+            (Ok(lease), before) => (lease, before),
             // Something of it was sent: neither another endpoint nor the baseline may answer.
             (Err(_), Some(outcome)) => return conclude(outcome, side(whither), incoming),
             (Err(error), None) => return Err(error),
@@ -95,7 +95,8 @@ pub(crate) async fn run(
             match Box::pin(or_gone(incoming, offers)).await {
                 None => return Ok(Done::ClientGone),
                 Some(false) => {
-                    return Err(RequestError::upstream(side(whither), ErrorKind::NotOffered, None));
+                    let error = RequestError::upstream(side(whither), ErrorKind::NotOffered, None);
+                    return before.map_or(Err(error), |before| conclude(before, side(whither), incoming));
                 }
                 Some(true) => {}
             }

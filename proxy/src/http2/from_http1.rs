@@ -114,8 +114,10 @@ impl<H: Head> Request<'_, H> {
             if handshake.is_some() {
                 match or_gone(client.caller, upstream.offers_extended_connect(patience)).await {
                     Some(true) => {}
+                    // Where it was sent once, what was read of the client meanwhile is to be taken back.
                     Some(false) => {
-                        return Err(RequestError::upstream(Side::Sandbox, ErrorKind::NotOffered, None));
+                        let error = RequestError::upstream(Side::Sandbox, ErrorKind::NotOffered, None);
+                        return sent.ok_or(error);
                     }
                     None => return Ok(End::ClientGone),
                 }

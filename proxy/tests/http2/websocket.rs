@@ -1,5 +1,6 @@
 //! WebSocket over HTTP/2 (RFC 8441), and between the versions.
 
+mod again;
 mod from_http1;
 mod idle;
 mod to_http1;
