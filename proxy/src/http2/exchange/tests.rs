@@ -84,7 +84,7 @@ async fn a_tunnel_between_streams_is_cut_towards_both_when_nothing_moved_for_the
         assert_eq!(error.reason(), Some(Reason::CANCEL));
     };
     let (outcome, ()) = tokio::join!(exchanging, talking);
-    assert!(matches!(outcome, Outcome::CutAnswer), "{outcome:?}");
+    assert!(matches!(outcome, Outcome::Idle), "{outcome:?}");
     let quiet = quiet_since.get().elapsed();
     assert!((3600..3602).contains(&quiet.as_secs()), "{quiet:?}");
     assert_eq!(worker.shared.counters.of(Event::IdleTimeout), 1);
