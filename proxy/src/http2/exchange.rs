@@ -113,6 +113,7 @@ pub(crate) async fn run(
         outgoing,
         download: Download::Awaited,
         on_head: Some(on_head),
+        interims: validate::http2::Interims::default(),
         tunnel: None,
         upload_cut: false,
     };
@@ -144,6 +145,7 @@ struct Exchange<'a, F> {
     outgoing: Outgoing,
     download: Download,
     on_head: Option<F>,
+    interims: validate::http2::Interims,
     tunnel: Option<Begun>,
     /// The upstream wants no more of the request's body.
     upload_cut: bool,
@@ -251,7 +253,8 @@ impl<F: FnOnce(&mut Parts) -> Option<Carrying>> Exchange<'_, F> {
         loop {
             match std::task::ready!(self.outgoing.response.poll_informational(cx)) {
                 Some(Ok(interim)) => {
-                    self.check(validate::http2::check_interim(&interim))?;
+                    let counted = self.interims.another();
+                    self.check(counted.and_then(|()| validate::http2::check_interim(&interim)))?;
                     // Something of an answer goes on: from here there is no second try.
                     self.incoming.upload.settle();
                     if self.incoming.respond.send_informational(interim).is_err() {

@@ -55,6 +55,25 @@ pub(crate) fn check_interim(interim: &Response<()>) -> Result<(), Fault> {
     check_fields(interim.headers())
 }
 
+/// Interim answers that one request may have. Heads know no flow control (RFC 9113 §5.2.1), so that `h2` holds every one
+/// of them for a client that reads nothing. One each half minute of a request of 50 minutes is fewer.
+const MOST_INTERIMS: u32 = 100;
+
+/// Counts the interim answers before an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Interims(u32);
+
+impl Interims {
+    /// Takes note of another one.
+    ///
+    /// # Errors
+    /// It is one too many.
+    pub(crate) fn another(&mut self) -> Result<(), Fault> {
+        self.0 += 1;
+        if self.0 > MOST_INTERIMS { Err(Fault("too many interim answers")) } else { Ok(()) }
+    }
+}
+
 const NO_TOKEN: Fault = Fault("a field's name is no token");
 
 /// The one byte that `http` takes for part of a name and RFC 9110 §5.6.2 does not is the quote. Names are short: eight

@@ -1,4 +1,6 @@
-//! MATRICES B20: an interim answer of HTTP/2 that would switch protocols, which HTTP/2 cannot.
+//! Interim answers: one that would switch protocols, which HTTP/2 cannot (MATRICES B20), and more of them than are borne.
+
+use std::net::SocketAddr;
 
 use h2::Reason;
 use http::Response;
@@ -11,7 +13,7 @@ use tokio::{
 use crate::{
     control::{keyed, route, routed},
     http1_clients::baseline,
-    peer::{Call, address, answer, backend, call, get, within},
+    peer::{Call, address, answer, backend, call, get, listener, within},
 };
 
 const HTTP2: &str = r#","protocol":"http2""#;
@@ -54,4 +56,62 @@ async fn b20_a_101_that_nobody_asked_for_is_503_to_an_http1_client() {
     let mut seen = String::new();
     within(socket.read_to_string(&mut seen)).await.unwrap();
     assert!(seen.starts_with("HTTP/1.1 503 ") && seen.contains("reason=bad-response"), "{seen}");
+}
+
+/// Says as many interim answers as the path tells, then 200.
+async fn many((request, mut respond): Call) {
+    let count = request.uri().path().trim_start_matches('/').parse().unwrap_or(0);
+    for _ in 0..count {
+        respond.send_informational(Response::builder().status(102).body(()).unwrap()).unwrap();
+    }
+    answer(respond, "done");
+}
+
+/// The same in HTTP/1.
+async fn many_over_http1() -> SocketAddr {
+    let (listener, address) = listener().await;
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                head.push(char::from(socket.read_u8().await.unwrap()));
+            }
+            let count = head.split(['/', ' ']).nth(2).and_then(|count| count.parse().ok()).unwrap_or(0);
+            let answers = "HTTP/1.1 102 Processing\r\n\r\n".repeat(count);
+            let answers = answers + "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone";
+            // It may be too much for the proxy, which then resets the connection.
+            let _ = socket.write_all(answers.as_bytes()).await;
+        }
+    });
+    address
+}
+
+/// HTTP/2 holds each of them for a client, however little that reads.
+#[tokio::test]
+async fn a_hundred_interim_answers_are_passed_on_and_one_more_is_a_bad_response() {
+    for (sandbox, more) in [(backend(many).await, HTTP2), (many_over_http1().await, r#","protocol":"http1""#)]
+    {
+        let (_proxy, client) = routed(backend(many).await, route(&[sandbox], more)).await;
+        let (head, body, _) = call(&client, keyed(get("/100"), "k"), &[]).await.unwrap();
+        assert_eq!((head.status.as_u16(), &body[..]), (200, &b"done"[..]));
+        let (head, ..) = call(&client, keyed(get("/101"), "k"), &[]).await.unwrap();
+        assert_eq!(head.status, 503);
+        assert!(head.headers["proxy-status"].to_str().unwrap().contains("reason=bad-response"), "{head:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_http1_client_gets_a_hundred_interim_answers_and_not_one_more() {
+    let (proxy, _client) = routed(baseline().await, route(&[backend(many).await], HTTP2)).await;
+    for (count, status) in [(100, "HTTP/1.1 200 "), (101, "HTTP/1.1 503 ")] {
+        let mut socket = TcpStream::connect(address(&proxy)).await.unwrap();
+        let head = format!(
+            "GET /{count} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nBaggage: routing-key=k\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut seen = String::new();
+        within(socket.read_to_string(&mut seen)).await.unwrap();
+        assert_eq!(seen.matches("HTTP/1.1 102 ").count(), 100, "{seen}");
+        assert!(seen.contains(status), "{seen}");
+    }
 }

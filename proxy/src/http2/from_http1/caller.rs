@@ -30,10 +30,15 @@ impl<'a> Caller<'a> {
     pub(super) async fn read(&self, into: &mut BytesMut, room: usize) -> io::Result<usize> {
         // A client that always has more must not keep the worker from its other connections.
         consume_budget().await;
-        into.reserve(room);
         loop {
+            // Room is made when there is something to read: who waits long, as a tunnel does, shall hold none meanwhile.
+            if into.is_empty() {
+                *into = BytesMut::new();
+            }
+            self.socket.readable().await?;
+            into.reserve(room);
             match self.socket.try_read_buf(into) {
-                Err(error) if error.kind() == WouldBlock => self.socket.readable().await?,
+                Err(error) if error.kind() == WouldBlock => {}
                 Err(error) => return Err(error),
                 Ok(read) => {
                     if let Some(traffic) = self.traffic {

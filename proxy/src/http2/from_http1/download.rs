@@ -52,10 +52,10 @@ pub(super) async fn head(
     manner: Manner<'_>,
 ) -> Result<(Parts, RecvStream), End> {
     let mut out = BytesMut::with_capacity(1024);
-    let mut told = false;
+    let (mut told, mut interims) = (false, validate::http2::Interims::default());
     while let Some(interim) = std::future::poll_fn(|cx| response.poll_informational(cx)).await {
         let Ok(interim) = interim else { break };
-        validate::http2::check_interim(&interim).map_err(invalid)?;
+        interims.another().and_then(|()| validate::http2::check_interim(&interim)).map_err(invalid)?;
         // HTTP/1.0 knows no interim answers.
         if !manner.is_1_0 {
             told = true;

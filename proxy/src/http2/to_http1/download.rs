@@ -17,6 +17,7 @@ use crate::{
     http2::transfer::send_all,
     http2::unpack::{Framing, Invalid, Unpacked, Unpacking},
     tunnel::Carrying,
+    validate::{self, Fault},
 };
 
 /// What is read at once.
@@ -106,12 +107,13 @@ impl Download<'_> {
     }
 
     async fn head(&mut self) -> Result<Head, End> {
-        let mut silent = true;
+        let (mut silent, mut interims) = (true, validate::http2::Interims::default());
         loop {
             let failed = |kind| End::Failed { kind, silent: false };
             match response::take(self.buffer, self.asked, self.limits) {
                 Err(Invalid(rule)) => return Err(failed(ErrorKind::BadResponse(rule))),
                 Ok(Some(head)) if head.parts.status.is_informational() => {
+                    interims.another().map_err(|Fault(rule)| failed(ErrorKind::BadResponse(rule)))?;
                     let interim = Response::from_parts(head.parts, ());
                     self.respond.send_informational(interim).map_err(|_| End::ClientGone)?;
                     continue;
