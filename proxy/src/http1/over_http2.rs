@@ -54,7 +54,9 @@ impl Http1Exchange<'_> {
                 head.headers.append("proxy-status", member);
             }
         };
-        let end = Box::pin(request.send(&to, &mut lent, on_head)).await?;
+        let end = Box::pin(request.send(&to, &mut lent, on_head)).await;
+        session.over_http2.trim(worker);
+        let end = end?;
         let (ahead, request_is_done) = (lent.ahead, lent.request_is_done);
         self.take_back(end, endpoint, ahead, request_is_done)
     }

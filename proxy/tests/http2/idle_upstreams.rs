@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    control::{keyed, route, routed_keys},
+    control::{keyed, route, routed_keys, routed_with},
     http1_clients::baseline,
     peer::{address, answer, call, connect, get, listener, within},
 };
@@ -174,4 +174,22 @@ async fn an_http1_clients_idle_http2_endpoints_are_as_many_as_told_and_the_least
         ask_http1(&mut socket, "/", KEYS[at]).await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn where_none_may_be_kept_each_request_of_an_http1_client_has_a_connection_of_its_own() {
+    let upstream = Upstream::start().await;
+    let route = route(&[upstream.address], r#","protocol":"http2""#);
+    let (proxy, _send) = routed_with(baseline().await, route, &["--max-idle-upstreams", "0"]).await;
+    let mut socket = TcpStream::connect(address(&proxy)).await.unwrap();
+    for opened in 1..=2 {
+        ask_http1(&mut socket, "/", "k").await;
+        within(async {
+            while upstream.open.load(SeqCst) > 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+        assert_eq!(upstream.opened.load(SeqCst), opened);
+    }
 }

@@ -68,11 +68,15 @@ impl Connections {
     }
 
     fn keep(&self, connection: Connection, worker: &Worker) {
+        // One request is in flight at a time, so that all the others are idle.
+        self.trim(worker);
+        self.0.borrow_mut().push(connection);
+    }
+
+    /// Closes those that are too many while none is in use; the least recently used comes first.
+    pub(crate) fn trim(&self, worker: &Worker) {
         let mut held = self.0.borrow_mut();
-        // One request is in flight at a time, so that all the others are idle; the least recently used comes first.
-        if held.len() >= worker.shared.config.limits.max_idle_upstreams.max(1) {
-            held.remove(0);
-        }
-        held.push(connection);
+        let over = held.len().saturating_sub(worker.shared.config.limits.max_idle_upstreams);
+        held.drain(..over);
     }
 }
