@@ -15,7 +15,6 @@ use crate::control::Control;
 
 mod account;
 pub(crate) mod spans;
-mod trace;
 
 pub(crate) use account::Account;
 
@@ -120,7 +119,9 @@ impl Default for Telemetry {
             registry,
         };
         telemetry.commits.with_label_values::<&str>(&[]).reset();
-        spans::OUTCOMES.iter().for_each(|outcome| telemetry.spans.with_label_values(&[outcome]).reset());
+        bellhop_spans::OUTCOMES
+            .iter()
+            .for_each(|outcome| telemetry.spans.with_label_values(&[outcome]).reset());
         StoreFault::ALL
             .iter()
             .for_each(|fault| telemetry.faults.with_label_values(&[fault.as_str()]).reset());

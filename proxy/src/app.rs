@@ -20,8 +20,7 @@ use crate::{
     handover::{self, Offer},
     listen, overload, routes,
     shared::{Shared, SharedRef},
-    telemetry::Exporter,
-    worker,
+    telemetry, worker,
 };
 
 /// The proxy did not start.
@@ -65,7 +64,7 @@ pub struct Running {
 pub fn start(mut config: Config) -> Result<Running, StartError> {
     let limit = descriptors::raise();
     config.limits.max_connections = Some(descriptors::connections(config.limits.max_connections, limit));
-    let exporter = Exporter::new(&config).map_err(|error| StartError::Spans(error.into()))?;
+    let exporter = telemetry::exporter(&config).map_err(|error| StartError::Spans(error.into()))?;
     config.limits.max_memory = overload::budget(config.limits.max_memory);
     let (mut inherited, predecessor) = handover::collect(&config.handover)?;
     let bound = listen::bind_all(&config.listeners, &mut inherited)?;

@@ -8,7 +8,7 @@ use crate::{
     connection::{Arrival, Client},
     error::RequestError,
     listen,
-    telemetry::{Account, trace},
+    telemetry::Account,
 };
 
 /// The small view of a request's head that both engines show.
@@ -110,7 +110,7 @@ pub(crate) fn describe(client: &Client, head: &impl Head, decision: &Decision, f
         key: decision.key.as_ref().map(ToString::to_string),
         destination: decision.destination.as_ref().map(ToString::to_string),
         version: head.version(),
-        parent: for_span.then(|| trace::parent(head)).flatten(),
+        parent: for_span.then(|| bellhop_spans::trace::parent(head)).flatten(),
         ..Account::default()
     }
 }

@@ -69,5 +69,5 @@ pub fn snapshot(bytes: &[u8]) {
 /// # Panics
 /// Where what is no trace is taken for one.
 pub fn trace_context(bytes: &[u8]) {
-    crate::telemetry::trace::oracle(bytes);
+    bellhop_spans::trace::oracle(bytes);
 }

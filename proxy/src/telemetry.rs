@@ -13,7 +13,6 @@ mod record;
 mod scrape;
 mod spans;
 mod tally;
-pub(crate) mod trace;
 
 use std::{
     io::Write,
@@ -36,7 +35,7 @@ pub(crate) use self::{
     labels::{Dial, Listener, Protocol, Side, Tunnel, UpstreamEnd},
     record::RequestRecord,
     scrape::{counter, family, float, gauge, pair},
-    spans::{Exporter, Waiting},
+    spans::{Spans, Waiting, exporter},
 };
 use crate::config::Config;
 

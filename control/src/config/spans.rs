@@ -2,9 +2,8 @@
 //!
 //! The standard variables of OpenTelemetry are this section's environment, as they are of `bellhop-proxy`.
 
+use bellhop_spans::settings;
 use clap::{Args, ValueEnum};
-use http::Uri;
-use percent_encoding::percent_decode_str;
 
 /// Flags of this section.
 #[derive(Debug, Clone, Default, Args)]
@@ -65,42 +64,27 @@ impl Flags {
         let default = if otlp_endpoint.is_some() { SpansOf::All } else { SpansOf::None };
         let resource_attributes =
             given(self.resource_attributes).map(|list| attributes(&list, faults)).unwrap_or_default();
-        let named = || resource_attributes.iter().find(|(name, _)| name == "service.name");
-        let service_name = given(self.service_name).or_else(|| Some(named()?.1.clone()));
-        Spans {
-            spans: self.spans.unwrap_or(default),
-            otlp_endpoint,
-            service_name: service_name.unwrap_or_else(|| "bellhop-control".to_owned()),
-            resource_attributes,
-        }
+        let service_name =
+            settings::service_name(given(self.service_name), &resource_attributes, "bellhop-control");
+        Spans { spans: self.spans.unwrap_or(default), otlp_endpoint, service_name, resource_attributes }
     }
 }
 
 /// The URL that spans are posted to.
 fn receiver(typed: &str, faults: &mut Vec<String>) -> Option<String> {
-    let base = typed.trim().trim_end_matches('/');
-    let is_plain_http = |uri: &Uri| uri.scheme_str() == Some("http") && uri.query().is_none();
-    if base.parse::<Uri>().is_ok_and(|uri| is_plain_http(&uri) && uri.host().is_some_and(|h| !h.is_empty())) {
-        return Some(format!("{base}/v1/traces"));
+    let receiver = settings::receiver(typed);
+    if receiver.is_none() {
+        faults.push(format!("--otlp-endpoint {typed}: allowed is http://HOST[:PORT][/PATH]"));
     }
-    faults.push(format!("--otlp-endpoint {typed}: allowed is http://HOST[:PORT][/PATH]"));
-    None
+    receiver
 }
 
-/// A list of `name=value` (OpenTelemetry's specification of resources); a member that is none is told.
 fn attributes(typed: &str, faults: &mut Vec<String>) -> Vec<(String, String)> {
-    let members = typed.split(',').map(str::trim).filter(|member| !member.is_empty());
-    let mut attributes = Vec::new();
-    for member in members {
-        let value = |value: &str| percent_decode_str(value.trim()).decode_utf8().ok().map(String::from);
-        match member.split_once('=').map(|(name, text)| (name.trim(), value(text))) {
-            Some((name, Some(value))) if !name.is_empty() => attributes.push((name.to_owned(), value)),
-            _ => faults.push(format!(
-                "--resource-attributes {member}: allowed is NAME=VALUE, the value percent-encoded"
-            )),
-        }
-    }
-    attributes
+    settings::attributes(typed, |member| {
+        faults.push(format!(
+            "--resource-attributes {member}: allowed is NAME=VALUE, the value percent-encoded"
+        ));
+    })
 }
 
 #[cfg(test)]

@@ -7,10 +7,11 @@ use std::{
 };
 
 use axum::extract::MatchedPath;
-use http::{Method, StatusCode, Version, request::Parts};
+use bellhop_spans::trace;
+use http::{HeaderMap, Method, StatusCode, Version, request::Parts};
 use opentelemetry::trace::SpanContext;
 
-use super::{spans::Queue, trace};
+use super::spans::Queue;
 use crate::access::{Caller, Peer};
 
 /// See the module. Told when it is dropped.
@@ -38,7 +39,7 @@ impl Account {
             version: head.version,
             route: head.extensions.get::<MatchedPath>().cloned(),
             peer: head.extensions.get::<Peer>().map(|peer| peer.address),
-            parent: trace::parent(&head.headers),
+            parent: parent(&head.headers),
             who: None,
             status: None,
             begun: now,
@@ -87,6 +88,13 @@ impl Account {
         }
         if self.is_report() { line!(trace) } else { line!(debug) }
     }
+}
+
+/// The caller's span, if the head names one.
+fn parent(headers: &HeaderMap) -> Option<SpanContext> {
+    let of = |name| headers.get_all(name).iter().map(move |value| (name, value.as_bytes()));
+    let fields: Vec<_> = ["traceparent", "tracestate"].into_iter().flat_map(of).collect();
+    trace::parent(&fields[..])
 }
 
 impl Drop for Account {

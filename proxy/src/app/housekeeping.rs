@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bellhop_spans::Exporter;
 use tokio::runtime;
 
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     routes::Routes,
     shared::SharedRef,
     status,
-    telemetry::Exporter,
+    telemetry::Spans,
 };
 
 /// How often a proxy that takes over looks whether it is ready.
@@ -76,7 +77,8 @@ impl House {
         };
         let spans = async {
             if let Some((waiting, exporter)) = shared.telemetry.waiting_spans().zip(exporter) {
-                waiting.export(exporter, drain.reached(Phase::Ended)).await;
+                let spans = Spans::default();
+                waiting.export(exporter, |account| spans.of(&account), drain.reached(Phase::Ended)).await;
             }
         };
         tokio::select! {

@@ -5,8 +5,7 @@
 
 use std::str::FromStr;
 
-use http::Uri;
-use percent_encoding::percent_decode_str;
+use bellhop_spans::settings;
 use serde::Serialize;
 
 use super::faults::Faults;
@@ -86,40 +85,25 @@ impl Flags {
         let default = if otlp_endpoint.is_some() { SpansOf::Keyed } else { SpansOf::None };
         let resource_attributes =
             given(self.resource_attributes).map(|list| attributes(&list, faults)).unwrap_or_default();
-        let named = || resource_attributes.iter().find(|(name, _)| name == "service.name");
-        let service_name = given(self.service_name).or_else(|| Some(named()?.1.clone()));
-        Spans {
-            spans: typed.unwrap_or(default),
-            otlp_endpoint,
-            service_name: service_name.unwrap_or_else(|| "bellhop-proxy".to_owned()),
-            resource_attributes,
-        }
+        let service_name =
+            settings::service_name(given(self.service_name), &resource_attributes, "bellhop-proxy");
+        Spans { spans: typed.unwrap_or(default), otlp_endpoint, service_name, resource_attributes }
     }
 }
 
 /// The URL that spans are posted to.
 fn receiver(typed: &str, faults: &mut Faults) -> Option<String> {
-    let base = typed.trim().trim_end_matches('/');
-    let is_plain_http = |uri: &Uri| uri.scheme_str() == Some("http") && uri.query().is_none();
-    if base.parse::<Uri>().is_ok_and(|uri| is_plain_http(&uri) && uri.host().is_some_and(|h| !h.is_empty())) {
-        return Some(format!("{base}/v1/traces"));
+    let receiver = settings::receiver(typed);
+    if receiver.is_none() {
+        faults.add("otlp-endpoint", typed, "allowed: http://HOST[:PORT][/PATH]");
     }
-    faults.add("otlp-endpoint", typed, "allowed: http://HOST[:PORT][/PATH]");
-    None
+    receiver
 }
 
-/// A list of `name=value` (OpenTelemetry's specification of resources); a member that is none is told.
 fn attributes(typed: &str, faults: &mut Faults) -> Vec<(String, String)> {
-    let members = typed.split(',').map(str::trim).filter(|member| !member.is_empty());
-    let mut attributes = Vec::new();
-    for member in members {
-        let value = |value: &str| percent_decode_str(value.trim()).decode_utf8().ok().map(String::from);
-        match member.split_once('=').map(|(name, text)| (name.trim(), value(text))) {
-            Some((name, Some(value))) if !name.is_empty() => attributes.push((name.to_owned(), value)),
-            _ => faults.add("resource-attributes", member, "allowed: NAME=VALUE, the value percent-encoded"),
-        }
-    }
-    attributes
+    settings::attributes(typed, |member| {
+        faults.add("resource-attributes", member, "allowed: NAME=VALUE, the value percent-encoded");
+    })
 }
 
 #[cfg(test)]
@@ -169,12 +153,5 @@ mod tests {
             let told = resolve(spans, endpoint, attributes).unwrap_err();
             assert!(told.contains(named), "{told}");
         }
-    }
-
-    #[test]
-    fn resource_attributes_are_read_as_opentelemetry_says() {
-        let spans = resolve("", "", "deployment.environment.name=test, team=a%2Cb%20c ,,empty=").unwrap();
-        let pairs: Vec<_> = spans.resource_attributes.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        assert_eq!(pairs, [("deployment.environment.name", "test"), ("team", "a,b c"), ("empty", "")]);
     }
 }

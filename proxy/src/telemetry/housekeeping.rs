@@ -6,10 +6,7 @@ use prometheus::{
     proto::{MetricFamily, MetricType},
 };
 
-use super::{
-    scrape::{counter, family, gauge, pair},
-    spans,
-};
+use super::scrape::{counter, family, gauge, pair};
 
 /// Counters of what is rare. Their labels take values from the closed sets that are named beside each.
 #[derive(Debug)]
@@ -97,7 +94,7 @@ impl Housekeeping {
                 "bellhop_proxy_spans_total",
                 "Spans: exported, failed (the receiver did not take them), dropped (more than may wait for it).",
                 "outcome",
-                &spans::OUTCOMES,
+                &bellhop_spans::OUTCOMES,
             ),
             registry,
         }

@@ -1,53 +1,22 @@
 //! An account as a span: names and values of OpenTelemetry's semantic conventions for HTTP servers, and Bellhop's own.
 
+use bellhop_spans::{Maker, Seen};
 use http::Version;
-use opentelemetry::{
-    InstrumentationScope, KeyValue,
-    trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceState},
-};
-use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::trace::SpanData;
 
 use crate::telemetry::account::Account;
 
-/// Makes spans.
-#[derive(Debug)]
-pub(super) struct Maker {
-    ids: RandomIdGenerator,
-    scope: InstrumentationScope,
-}
-
-impl Default for Maker {
-    fn default() -> Self {
-        let scope = InstrumentationScope::builder("bellhop-control").with_version(env!("CARGO_PKG_VERSION"));
-        Self { ids: RandomIdGenerator::default(), scope: scope.build() }
-    }
-}
-
-impl Maker {
-    /// The span of one request: a child of the caller's, or the first of a trace of its own.
-    pub(super) fn span(&self, account: &Account) -> SpanData {
-        let (trace, parent, state) = match &account.parent {
-            Some(parent) => (parent.trace_id(), parent.span_id(), parent.trace_state().clone()),
-            None => (self.ids.new_trace_id(), SpanId::INVALID, TraceState::NONE),
-        };
-        let failure = failure(account);
-        let status = failure.clone().map_or(Status::Unset, Status::error);
-        SpanData {
-            span_context: SpanContext::new(trace, self.ids.new_span_id(), TraceFlags::SAMPLED, false, state),
-            parent_span_id: parent,
-            parent_span_is_remote: account.parent.is_some(),
-            span_kind: SpanKind::Server,
-            name: name(account).into(),
-            start_time: account.begun,
-            end_time: account.ended,
-            attributes: attributes(account, failure),
-            dropped_attributes_count: 0,
-            events: SpanEvents::default(),
-            links: SpanLinks::default(),
-            status,
-            instrumentation_scope: self.scope.clone(),
-        }
-    }
+/// The span of one request.
+pub(super) fn span(maker: &Maker, account: &Account) -> SpanData {
+    maker.make(Seen {
+        parent: account.parent.as_ref(),
+        name: name(account).into(),
+        begun: account.begun,
+        ended: account.ended,
+        failure: failure(account),
+        attributes: attributes(account),
+    })
 }
 
 fn name(account: &Account) -> String {
@@ -69,7 +38,7 @@ fn failure(account: &Account) -> Option<String> {
     }
 }
 
-fn attributes(account: &Account, failure: Option<String>) -> Vec<KeyValue> {
+fn attributes(account: &Account) -> Vec<KeyValue> {
     let mut all = Vec::with_capacity(12);
     match account.method() {
         "other" => all.push(KeyValue::new("http.request.method", "_OTHER")),
@@ -94,7 +63,6 @@ fn attributes(account: &Account, failure: Option<String>) -> Vec<KeyValue> {
         all.push(KeyValue::new("network.peer.address", address));
         all.push(KeyValue::new("network.peer.port", i64::from(peer.port())));
     }
-    all.extend(failure.map(|failure| KeyValue::new("error.type", failure)));
     all.extend(account.who.clone().map(|who| KeyValue::new("bellhop.caller", who)));
     all
 }

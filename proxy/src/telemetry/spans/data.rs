@@ -1,10 +1,8 @@
 //! An account as a span: names and values of OpenTelemetry's semantic conventions for HTTP servers, and Bellhop's own.
 
-use opentelemetry::{
-    InstrumentationScope, KeyValue,
-    trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceState},
-};
-use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
+use bellhop_spans::{Maker, Seen};
+use opentelemetry::KeyValue;
+use opentelemetry_sdk::trace::SpanData;
 
 use crate::{context::split_authority, telemetry::account::Account};
 
@@ -14,46 +12,25 @@ const METHODS: [&str; 10] =
 
 /// Makes spans.
 #[derive(Debug)]
-pub(super) struct Spans {
-    ids: RandomIdGenerator,
-    scope: InstrumentationScope,
-}
+pub(crate) struct Spans(Maker);
 
 impl Default for Spans {
     fn default() -> Self {
-        let scope = InstrumentationScope::builder("bellhop-proxy").with_version(env!("CARGO_PKG_VERSION"));
-        Self { ids: RandomIdGenerator::default(), scope: scope.build() }
+        Self(Maker::new("bellhop-proxy"))
     }
 }
 
 impl Spans {
-    /// The span of one request: a child of the caller's, or the first of a trace of its own.
-    pub(super) fn of(&self, account: &Account) -> SpanData {
-        let (trace, parent, state) = match &account.parent {
-            Some(parent) => (parent.trace_id(), parent.span_id(), parent.trace_state().clone()),
-            None => (self.ids.new_trace_id(), SpanId::INVALID, TraceState::NONE),
-        };
-        let span = self.ids.new_span_id();
-        let failure = failure(account);
-        let status = match &failure {
-            Some(failure) => Status::error(failure.clone()),
-            None => Status::Unset,
-        };
-        SpanData {
-            span_context: SpanContext::new(trace, span, TraceFlags::SAMPLED, false, state),
-            parent_span_id: parent,
-            parent_span_is_remote: account.parent.is_some(),
-            span_kind: SpanKind::Server,
+    /// The span of one request.
+    pub(crate) fn of(&self, account: &Account) -> SpanData {
+        self.0.make(Seen {
+            parent: account.parent.as_ref(),
             name: method(account).unwrap_or("HTTP").into(),
-            start_time: account.time.checked_sub(account.duration).unwrap_or(account.time),
-            end_time: account.time,
-            attributes: attributes(account, failure),
-            dropped_attributes_count: 0,
-            events: SpanEvents::default(),
-            links: SpanLinks::default(),
-            status,
-            instrumentation_scope: self.scope.clone(),
-        }
+            begun: account.time.checked_sub(account.duration).unwrap_or(account.time),
+            ended: account.time,
+            failure: failure(account),
+            attributes: attributes(account),
+        })
     }
 }
 
@@ -71,7 +48,7 @@ fn failure(account: &Account) -> Option<String> {
     }
 }
 
-fn attributes(account: &Account, failure: Option<String>) -> Vec<KeyValue> {
+fn attributes(account: &Account) -> Vec<KeyValue> {
     let mut all = Vec::with_capacity(20);
     match method(account) {
         Some(method) => all.push(KeyValue::new("http.request.method", method)),
@@ -93,9 +70,6 @@ fn attributes(account: &Account, failure: Option<String>) -> Vec<KeyValue> {
         all.push(KeyValue::new("client.address", address.clone()));
         all.push(KeyValue::new("network.peer.address", address));
         all.push(KeyValue::new("network.peer.port", i64::from(peer.port())));
-    }
-    if let Some(failure) = failure {
-        all.push(KeyValue::new("error.type", failure));
     }
     decision(account, &mut all);
     all
@@ -130,6 +104,8 @@ fn decision(account: &Account, all: &mut Vec<KeyValue>) {
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry::trace::Status;
+
     use super::*;
 
     fn account() -> Account {
@@ -170,7 +146,7 @@ mod tests {
             [("a.test", "a.test", 80), ("a:8080", "a", 8080), ("[::1]:9", "::1", 9)]
         {
             let account = Account { authority: authority.as_bytes().into(), ..account() };
-            let attributes = attributes(&account, None);
+            let attributes = attributes(&account);
             assert!(attributes.contains(&KeyValue::new("server.address", host)), "{attributes:?}");
             assert!(attributes.contains(&KeyValue::new("server.port", port)), "{attributes:?}");
         }

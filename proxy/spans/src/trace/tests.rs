@@ -56,7 +56,7 @@ fn a_state_that_is_too_long_or_no_text_is_left_out_and_the_trace_is_still_joined
 /// The corpus of the fuzz target `trace_context`.
 #[test]
 fn the_fuzz_corpus_holds() {
-    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/trace_context");
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/trace_context");
     let files: Vec<_> = std::fs::read_dir(corpus).unwrap().flatten().collect();
     assert!(files.len() > 5);
     files.iter().for_each(|file| oracle(&std::fs::read(file.path()).unwrap()));

@@ -1,7 +1,7 @@
 //! The caller's trace, as a head carries it: `traceparent` and `tracestate` (W3C Trace Context).
 //!
-//! Both are read for the proxy's own span and go on as they came (see OPERATING.md). What does not have the standard's
-//! shape to the letter is no trace, as it says; no bytes can do more than that.
+//! Both are read for the program's own span. What does not have the standard's shape to the letter is no trace, as it says;
+//! no bytes can do more than that.
 
 use bellhop_route::HeadView;
 use opentelemetry::{
@@ -19,14 +19,16 @@ const STATE_BYTES: usize = 512;
 const SHAPE: &[u8; 55] = b"hh-hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh-hhhhhhhhhhhhhhhh-hh";
 
 /// Whether the caller's trace is sampled. Where it is not this costs no allocation.
-pub(crate) fn is_sampled(head: &(impl HeadView + ?Sized)) -> bool {
+#[must_use]
+pub fn is_sampled(head: &(impl HeadView + ?Sized)) -> bool {
     let flags = traceparent(head).and_then(|text| text.as_bytes().get(SHAPE.len() - 1).copied());
     let is_odd = |digit: u8| char::from(digit).to_digit(16).is_some_and(|digit| digit % 2 == 1);
     flags.is_some_and(is_odd) && parent(head).is_some()
 }
 
 /// The caller's span, if the head names one.
-pub(crate) fn parent(head: &(impl HeadView + ?Sized)) -> Option<SpanContext> {
+#[must_use]
+pub fn parent(head: &(impl HeadView + ?Sized)) -> Option<SpanContext> {
     let carried = Carried { parent: traceparent(head)?, state: tracestate(head) };
     let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &carried);
     let parent = context.span().span_context().clone();
@@ -90,7 +92,7 @@ impl Extractor for Carried<'_> {
 /// # Panics
 /// Where that does not hold.
 #[cfg(any(test, fuzzing))]
-pub(crate) fn oracle(bytes: &[u8]) {
+pub fn oracle(bytes: &[u8]) {
     let fields: Vec<_> = bytes
         .split(|byte| *byte == b'\n')
         .map(|line| match line.strip_prefix(b";") {
