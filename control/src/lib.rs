@@ -4,6 +4,7 @@
 //! from there to every watcher. `app::start` puts it together.
 
 pub mod access;
+mod answering;
 mod api;
 pub mod app;
 mod author;

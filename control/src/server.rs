@@ -32,6 +32,7 @@ use self::{
 };
 use crate::{
     access::{Identity, Peer},
+    answering,
     config::Limits,
     telemetry::Connections,
     tls::Tls,
@@ -188,7 +189,7 @@ impl Serving {
             let router = router.clone();
             async move {
                 let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
-                Ok::<_, Infallible>(response.map(|body| open.until_the_end_of(body)))
+                Ok::<_, Infallible>(response.map(|body| answering::until_its_end(body, open)))
             }
         });
         let builder = builder(&limits);

@@ -1,14 +1,7 @@
 //! What goes on on a connection: which requests are served, and for how long there has been none.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::time::Duration;
 
-use axum::body::Body;
-use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
 use tokio::{sync::watch, time::timeout};
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -68,37 +61,5 @@ impl Activity {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.send_modify(|going| going.open = going.open.saturating_sub(1));
-    }
-}
-
-/// The body of an answer, which ends its request.
-struct Answering {
-    body: Body,
-    _open: Open,
-}
-
-impl Open {
-    pub(super) fn until_the_end_of(self, body: Body) -> Body {
-        Body::new(Answering { body, _open: self })
-    }
-}
-
-impl hyper::body::Body for Answering {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -7,15 +7,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::harness::{Conn, DEADLINE, End, Proxy, serve};
+use crate::harness::{Conn, DEADLINE, End, Proxy, Upstream, serve};
 
-#[test]
-fn a_clients_reset_in_the_midst_is_passed_on_as_a_reset() {
+/// An upstream that answers nothing, and tells how a connection ended.
+fn tells_its_end() -> (Upstream, mpsc::Receiver<End>) {
     let (said, ended) = mpsc::channel();
     let upstream = serve(move |mut conn, _| {
         conn.head();
         said.send(conn.rest().1).unwrap();
     });
+    (upstream, ended)
+}
+
+#[test]
+fn a_clients_reset_in_the_midst_is_passed_on_as_a_reset() {
+    let (upstream, ended) = tells_its_end();
     let proxy = Proxy::start(upstream.address, &[]);
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
@@ -57,11 +63,7 @@ fn a_clients_reset_is_passed_on_while_its_upstream_takes_no_more_of_its_upload()
 
 #[test]
 fn a_clients_reset_is_passed_on_while_more_pipelined_requests_wait_than_there_is_room_for() {
-    let (said, ended) = mpsc::channel();
-    let upstream = serve(move |mut conn, _| {
-        conn.head();
-        said.send(conn.rest().1).unwrap();
-    });
+    let (upstream, ended) = tells_its_end();
     let proxy = Proxy::start(upstream.address, &[]);
     let mut client = proxy.client();
     client.send(&"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3_000));
