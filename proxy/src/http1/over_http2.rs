@@ -73,7 +73,7 @@ impl Http1Exchange<'_> {
         session.input.consume(session.input.len());
         session.input.extend(&ahead, buffers);
         self.untouched = false;
-        self.began = matches!(end, End::Cut | End::Idle);
+        self.began = matches!(end, End::Cut(_) | End::Idle);
         self.client_is_gone = end == End::ClientGone;
         match end {
             End::Whole { close } => {
@@ -83,7 +83,7 @@ impl Http1Exchange<'_> {
                     session.fate = if all_is_read { Fate::Close } else { Fate::Linger };
                 }
             }
-            End::Cut | End::Idle | End::ClientGone => session.fate = Fate::Reset,
+            End::Cut(_) | End::Idle | End::ClientGone => session.fate = Fate::Reset,
             End::BadRequest(_) | End::Failed { .. } => {}
         }
         end.error().map_or(Ok(()), Err)

@@ -253,7 +253,7 @@ impl<F: FnOnce(&mut Parts) -> Option<Carrying>> Exchange<'_, F> {
         loop {
             match std::task::ready!(self.outgoing.response.poll_informational(cx)) {
                 Some(Ok(interim)) => {
-                    let counted = self.interims.another();
+                    let counted = self.interims.another(interim.headers());
                     self.check(counted.and_then(|()| validate::http2::check_interim(&interim)))?;
                     // Something of an answer goes on: from here there is no second try.
                     self.incoming.upload.settle();

@@ -154,8 +154,9 @@ impl End {
             Self::Whole { .. } | Self::Idle => None,
             Self::ClientGone => Some(RequestError::client(ErrorKind::ClientGone)),
             Self::BadRequest(rule) => Some(RequestError::bad_request(rule)),
-            Self::Cut => Some(RequestError::upstream(Side::Sandbox, ErrorKind::Reset, None)),
-            Self::Failed { kind, .. } => Some(RequestError::upstream(Side::Sandbox, kind, None)),
+            Self::Cut(kind) | Self::Failed { kind, .. } => {
+                Some(RequestError::upstream(Side::Sandbox, kind, None))
+            }
         }
     }
 }

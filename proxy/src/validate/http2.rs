@@ -55,22 +55,31 @@ pub(crate) fn check_interim(interim: &Response<()>) -> Result<(), Fault> {
     check_fields(interim.headers())
 }
 
-/// Interim answers that one request may have. Heads know no flow control (RFC 9113 §5.2.1), so that `h2` holds every one
-/// of them for a client that reads nothing. One each half minute of a request of 50 minutes is fewer.
-const MOST_INTERIMS: u32 = 100;
+/// Interim answers that one request may have. Heads know no flow control (RFC 9113 §5.2.1), so that every one of them
+/// is held for a client that reads nothing. One each half minute of a request of 50 minutes is fewer.
+const MOST_INTERIMS: usize = 100;
+/// And what all their fields may come to: as much as a head may have by default.
+const MOST_INTERIM_BYTES: usize = 64 * 1024;
 
 /// Counts the interim answers before an answer.
 #[derive(Debug, Default)]
-pub(crate) struct Interims(u32);
+pub(crate) struct Interims {
+    count: usize,
+    bytes: usize,
+}
 
 impl Interims {
     /// Takes note of another one.
     ///
     /// # Errors
     /// It is one too many.
-    pub(crate) fn another(&mut self) -> Result<(), Fault> {
-        self.0 += 1;
-        if self.0 > MOST_INTERIMS { Err(Fault("too many interim answers")) } else { Ok(()) }
+    pub(crate) fn another(&mut self, fields: &HeaderMap) -> Result<(), Fault> {
+        self.count += 1;
+        self.bytes += fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+        if self.count > MOST_INTERIMS || self.bytes > MOST_INTERIM_BYTES {
+            return Err(Fault("too many interim answers"));
+        }
+        Ok(())
     }
 }
 
@@ -183,6 +192,19 @@ mod tests {
             get().header(http::HeaderName::from_lowercase(b"connec\"ion").unwrap(), "close"),
         ] {
             assert!(matches!(checked(bad), Err(ErrorKind::BadRequest(_))));
+        }
+    }
+
+    #[test]
+    fn interim_answers_are_bounded_by_their_number_and_by_their_fields_together() {
+        let fields = |size: usize| {
+            let value = HeaderValue::from_str(&"v".repeat(size - 1)).unwrap();
+            HeaderMap::from_iter([(http::HeaderName::from_static("x"), value)])
+        };
+        for (size, most) in [(1, 100), (655, 100), (656, 99), (64 * 1024, 1), (64 * 1024 + 1, 0)] {
+            let (mut interims, fields) = (Interims::default(), fields(size));
+            let taken = (0..200).take_while(|_| interims.another(&fields).is_ok()).count();
+            assert_eq!(taken, most, "of {size} bytes");
         }
     }
 

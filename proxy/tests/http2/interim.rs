@@ -6,14 +6,15 @@ use h2::Reason;
 use http::Response;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    sync::mpsc,
+    net::{TcpSocket, TcpStream, tcp::OwnedReadHalf},
+    sync::{mpsc, oneshot},
 };
 
 use crate::{
     control::{keyed, route, routed},
+    floods::frame,
     http1_clients::baseline,
-    peer::{Call, address, answer, backend, call, get, listener, within},
+    peer::{Call, accept, address, answer, backend, call, get, listener, within},
 };
 
 const HTTP2: &str = r#","protocol":"http2""#;
@@ -114,4 +115,61 @@ async fn an_http1_client_gets_a_hundred_interim_answers_and_not_one_more() {
         assert_eq!(seen.matches("HTTP/1.1 102 ").count(), 100, "{seen}");
         assert!(seen.contains(status), "{seen}");
     }
+}
+
+/// What an endless row of interim answers is offered.
+const OFFERED: usize = 256 * 1024 * 1024;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+
+/// Reads frames until one of this type.
+async fn until(kind: u8, from: &mut OwnedReadHalf) {
+    let mut head = [0; 9];
+    while head[3] != kind {
+        from.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        from.read_exact(&mut vec![0; length as usize]).await.unwrap();
+    }
+}
+
+/// Answers the first request with interim answers of 60 KiB until it is reset; says how many bytes that took.
+async fn endless() -> (SocketAddr, oneshot::Receiver<usize>) {
+    let (listener, address) = listener().await;
+    let (tell, told) = oneshot::channel();
+    tokio::spawn(async move {
+        let (mut read, mut write) = accept(&listener).await.into_split();
+        write.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+        read.read_exact(&mut [0; 24]).await.unwrap();
+        until(HEADERS, &mut read).await;
+        let mut reset = tokio::spawn(async move { until(RST_STREAM, &mut read).await });
+        // `:status: 102` and `x: v…`, as literals (RFC 7541 §6.2.2).
+        let field = [b"\x00\x01x\x7f\x81\x77".to_vec(), vec![b'v'; 15 * 1024]].concat();
+        let head = frame(HEADERS, 0, 1, b"\x08\x03102");
+        let more = frame(CONTINUATION, 0, 1, &field);
+        let last = frame(CONTINUATION, END_HEADERS, 1, &field);
+        let interim = [head, more.clone(), more.clone(), more, last].concat();
+        let mut sent = 0;
+        while sent < OFFERED && !reset.is_finished() {
+            write.write_all(&interim).await.unwrap();
+            sent += interim.len();
+        }
+        tell.send(sent).unwrap();
+        let _ = (&mut reset).await;
+    });
+    (address, told)
+}
+
+/// On more than one thread: whoever writes without an end must not keep another from reading.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endless_row_of_interim_answers_is_ended_though_its_http1_client_reads_nothing() {
+    let (sandbox, told) = endless().await;
+    let (proxy, _client) = routed(baseline().await, route(&[sandbox], HTTP2)).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut client = socket.connect(address(&proxy)).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nBaggage: routing-key=k\r\n\r\n").await.unwrap();
+    let sent = within(told).await.unwrap();
+    assert!(sent < OFFERED, "all {sent} bytes were taken");
 }

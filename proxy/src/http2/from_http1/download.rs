@@ -1,8 +1,10 @@
 //! An HTTP/2 endpoint's answer on its way to an HTTP/1 client.
 
+use std::{pin::pin, task::Poll};
+
 use bytes::{BufMut as _, BytesMut};
 use h2::{RecvStream, client::ResponseFuture};
-use http::response::Parts;
+use http::{Response, response::Parts};
 
 use super::{
     Caller,
@@ -25,8 +27,8 @@ pub(crate) enum End {
         /// Whether the client's connection ends behind it.
         close: bool,
     },
-    /// It was cut after its head, and so it has to be for the client.
-    Cut,
+    /// It was cut where nothing else may follow, and so it has to be for the client.
+    Cut(ErrorKind),
     /// A tunnel was idle too long, and was cut towards both sides: the fault of neither.
     Idle,
     /// The client went away.
@@ -53,18 +55,20 @@ pub(super) async fn head(
 ) -> Result<(Parts, RecvStream), End> {
     let mut out = BytesMut::with_capacity(1024);
     let (mut told, mut interims) = (false, validate::http2::Interims::default());
-    while let Some(interim) = std::future::poll_fn(|cx| response.poll_informational(cx)).await {
-        let Ok(interim) = interim else { break };
-        interims.another().and_then(|()| validate::http2::check_interim(&interim)).map_err(invalid)?;
+    while let Some(Ok(interim)) = interim(response, to, &mut out, manner).await? {
+        let counted = interims.another(interim.headers());
+        let checked = counted.and_then(|()| validate::http2::check_interim(&interim));
+        // The proxy's own answer has no place within one that the client takes slowly.
+        checked.map_err(|fault| if out.is_empty() { invalid(fault) } else { End::Cut(because(fault)) })?;
         // HTTP/1.0 knows no interim answers.
         if !manner.is_1_0 {
             told = true;
             answer::write(&interim.into_parts().0, manner, true, &mut out);
             manner.wait.hold(true);
-            to.write(&mut out).await.map_err(|_| End::ClientGone)?;
-            manner.wait.hold(false);
         }
     }
+    to.write(&mut out).await.map_err(|_| End::ClientGone)?;
+    manner.wait.hold(false);
     match response.await {
         Ok(response) => {
             validate::http2::check_fields(response.headers()).map_err(invalid)?;
@@ -74,6 +78,26 @@ pub(super) async fn head(
         Err(_) if told => Err(End::Failed { kind: ErrorKind::Closed, unprocessed: false }),
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Waits for the next interim answer while `out` goes on: of those that nobody takes, `h2` holds any number.
+async fn interim(
+    response: &mut ResponseFuture,
+    to: Caller<'_>,
+    out: &mut BytesMut,
+    manner: Manner<'_>,
+) -> Result<Option<Result<Response<()>, h2::Error>>, End> {
+    let mut writing = pin!(to.write(out));
+    let mut written = false;
+    std::future::poll_fn(|cx| {
+        if !written && let Poll::Ready(end) = writing.as_mut().poll(cx) {
+            end.map_err(|_| End::ClientGone)?;
+            written = true;
+            manner.wait.hold(false);
+        }
+        response.poll_informational(cx).map(Ok)
+    })
+    .await
 }
 
 /// Passes the answer on.
@@ -92,7 +116,7 @@ async fn pass_body(mut body: RecvStream, framing: Framing, mut out: BytesMut, to
         return Some(End::ClientGone);
     }
     while let Some(data) = body.data().await {
-        let Ok(data) = data else { return Some(End::Cut) };
+        let Ok(data) = data else { return Some(End::Cut(ErrorKind::Reset)) };
         let length = data.len();
         if length == 0 {
             continue;
@@ -111,10 +135,10 @@ async fn pass_body(mut body: RecvStream, framing: Framing, mut out: BytesMut, to
         // Fails only where more is released than was received.
         let _ = body.flow_control().release_capacity(length);
     }
-    let Ok(trailers) = body.trailers().await else { return Some(End::Cut) };
+    let Ok(trailers) = body.trailers().await else { return Some(End::Cut(ErrorKind::Reset)) };
     let trailers = trailers.unwrap_or_default();
-    if validate::http2::check_fields(&trailers).is_err() {
-        return Some(End::Cut);
+    if let Err(fault) = validate::http2::check_fields(&trailers) {
+        return Some(End::Cut(because(fault)));
     }
     if framing == Framing::Chunked {
         write_trailers(&trailers, &mut out);
@@ -127,7 +151,11 @@ async fn pass_body(mut body: RecvStream, framing: Framing, mut out: BytesMut, to
 
 /// What HTTP/1 has no way to say is refused (MATRICES B20).
 fn invalid(fault: Fault) -> End {
-    End::Failed { kind: ErrorKind::BadResponse(fault.0), unprocessed: false }
+    End::Failed { kind: because(fault), unprocessed: false }
+}
+
+fn because(Fault(rule): Fault) -> ErrorKind {
+    ErrorKind::BadResponse(rule)
 }
 
 fn failed(error: h2::Error) -> End {

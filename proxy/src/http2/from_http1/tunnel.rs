@@ -18,6 +18,7 @@ use super::{
     upload::Intake,
 };
 use crate::{
+    error::ErrorKind,
     http2::{exchange::Outgoing, transfer::send_all, websocket::Handshake},
     telemetry::Tunnel,
     tunnel::Carrying,
@@ -122,13 +123,13 @@ async fn down(
     to.write(&mut out).await.map_err(|_| End::ClientGone)?;
     let to = to.uncounted();
     while let Some(data) = body.data().await {
-        let mut data = data.map_err(|_| End::Cut)?;
+        let mut data = data.map_err(|_| End::Cut(ErrorKind::Reset))?;
         let length = data.len();
         to.write(&mut data).await.map_err(|_| End::ClientGone)?;
         carrying.down(length);
         // Fails only where more is released than was received.
         let _ = body.flow_control().release_capacity(length);
     }
-    body.trailers().await.map_err(|_| End::Cut)?;
+    body.trailers().await.map_err(|_| End::Cut(ErrorKind::Reset))?;
     to.shut().map_err(|_| End::ClientGone)
 }

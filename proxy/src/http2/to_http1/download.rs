@@ -113,7 +113,8 @@ impl Download<'_> {
             match response::take(self.buffer, self.asked, self.limits) {
                 Err(Invalid(rule)) => return Err(failed(ErrorKind::BadResponse(rule))),
                 Ok(Some(head)) if head.parts.status.is_informational() => {
-                    interims.another().map_err(|Fault(rule)| failed(ErrorKind::BadResponse(rule)))?;
+                    let counted = interims.another(&head.parts.headers);
+                    counted.map_err(|Fault(rule)| failed(ErrorKind::BadResponse(rule)))?;
                     let interim = Response::from_parts(head.parts, ());
                     self.respond.send_informational(interim).map_err(|_| End::ClientGone)?;
                     continue;
