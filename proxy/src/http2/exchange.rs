@@ -6,7 +6,7 @@
 use std::{
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use http::response::Parts;
 
 use super::transfer::{Cut, Transfer};
 use crate::{
+    error::ErrorKind,
     tunnel::Carrying,
     validate::{self, Fault},
 };
@@ -52,13 +53,15 @@ pub(crate) struct Incoming {
     pub(crate) respond: SendResponse<Bytes>,
     upload: Transfer,
     uploaded: bool,
+    /// What was wrong with a request that was refused under way.
+    fault: Option<Fault>,
 }
 
 impl Incoming {
     /// A request whose body was not touched.
     pub(crate) fn new(body: RecvStream, respond: SendResponse<Bytes>) -> Self {
         let uploaded = body.is_end_stream();
-        Self { body, respond, upload: Transfer::replayable(), uploaded }
+        Self { body, respond, upload: Transfer::replayable(), uploaded, fault: None }
     }
 
     /// Whether the request has no body, or none any more.
@@ -76,6 +79,31 @@ impl Incoming {
     /// Ready when the client takes its request back, or its connection ends.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.respond.poll_reset(cx).map(drop)
+    }
+
+    /// Ends the stream of a request that is malformed behind its head (RFC 9113 §8.1.1).
+    pub(crate) fn refuse(&mut self, fault: Fault) {
+        self.fault = Some(fault);
+        self.reset(Reason::PROTOCOL_ERROR);
+    }
+
+    /// Why there is nobody to answer any more: the request broke a rule, as was seen here or by `h2`, or its client left.
+    pub(crate) fn why_gone(&mut self) -> ErrorKind {
+        self.fault.or_else(|| self.fault_of_h2()).map_or(ErrorKind::ClientGone, ErrorKind::from)
+    }
+
+    /// `h2` tells of it behind what came before; nobody wants that any more.
+    fn fault_of_h2(&mut self) -> Option<Fault> {
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            match self.body.poll_data(&mut cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(error))) if error.is_library() => {
+                    return Some(Fault("a body or trailers that break HTTP/2"));
+                }
+                Poll::Ready(_) | Poll::Pending => return None,
+            }
+        }
     }
 
     /// Tells the client that the stream failed.
@@ -200,9 +228,9 @@ impl<F: FnOnce(&mut Parts) -> Option<Carrying>> Exchange<'_, F> {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => *uploaded = true,
             Poll::Ready(Err(Cut::Sink)) => self.upload_cut = true,
-            Poll::Ready(Err(Cut::Malformed)) => {
+            Poll::Ready(Err(Cut::Malformed(fault))) => {
                 self.outgoing.body.send_reset(Reason::CANCEL);
-                self.incoming.reset(Reason::PROTOCOL_ERROR);
+                self.incoming.refuse(fault);
                 return Some(Outcome::ClientGone);
             }
             Poll::Ready(Err(Cut::Source(error))) => {
@@ -235,7 +263,7 @@ impl<F: FnOnce(&mut Parts) -> Option<Carrying>> Exchange<'_, F> {
                     self.download = Download::Done;
                 }
                 Poll::Ready(Err(Cut::Sink)) => return Some(self.client_gone()),
-                Poll::Ready(Err(Cut::Malformed)) => {
+                Poll::Ready(Err(Cut::Malformed(_))) => {
                     to.send_reset(Reason::INTERNAL_ERROR);
                     self.outgoing.body.send_reset(Reason::PROTOCOL_ERROR);
                     return Some(Outcome::CutAnswer);

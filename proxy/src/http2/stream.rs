@@ -145,7 +145,7 @@ impl Exchange for Stream {
             Done::Cut | Done::Reset => {
                 Err(RequestError::upstream(attempt.target.side(), ErrorKind::Reset, None))
             }
-            Done::ClientGone => Err(RequestError::client(ErrorKind::ClientGone)),
+            Done::ClientGone => Err(RequestError::client(self.incoming.why_gone())),
         }
     }
 

@@ -97,9 +97,9 @@ pub(crate) async fn run(
                 link.abort();
                 Ok(Done::ClientGone)
             }
-            End::Malformed => {
+            End::Malformed(fault) => {
                 link.abort();
-                incoming.reset(Reason::PROTOCOL_ERROR);
+                incoming.refuse(fault);
                 Ok(Done::ClientGone)
             }
             End::Failed { silent: true, kind }
@@ -160,7 +160,7 @@ async fn exchange(
         {
             match end {
                 Err(upload::Cut::Client) => return Poll::Ready(End::ClientGone),
-                Err(upload::Cut::Malformed) => return Poll::Ready(End::Malformed),
+                Err(upload::Cut::Malformed(fault)) => return Poll::Ready(End::Malformed(fault)),
                 _ => {}
             }
             was_reset.set(end == Err(upload::Cut::Reset));

@@ -12,7 +12,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 
-use crate::validate;
+use crate::validate::{self, Fault};
 
 /// How much of a request's body is remembered until its answer begins, so that a stream which the upstream refused
 /// unprocessed can be sent again.
@@ -31,7 +31,7 @@ pub(crate) enum Cut {
     /// The one who was to receive it.
     Sink,
     /// Nobody, but its trailers cannot be passed on.
-    Malformed,
+    Malformed(Fault),
 }
 
 /// The state of one body.
@@ -189,10 +189,8 @@ impl Transfer {
         to: &mut SendStream<Bytes>,
     ) -> Poll<Result<(), Cut>> {
         match ready!(from.poll_trailers(cx)).map_err(Cut::Source)? {
-            Some(trailers) if validate::http2::check_fields(&trailers).is_err() => {
-                Poll::Ready(Err(Cut::Malformed))
-            }
             Some(trailers) => {
+                validate::http2::check_fields(&trailers).map_err(Cut::Malformed)?;
                 self.sent = None;
                 Poll::Ready(to.send_trailers(trailers).map_err(|_| Cut::Sink))
             }

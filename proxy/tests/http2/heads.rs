@@ -26,7 +26,7 @@ const GOAWAY: u8 = 7;
 const WHOLE: u8 = 5;
 
 /// A block of literal fields (RFC 7541 §6.2.2), as they stand.
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);
@@ -44,14 +44,14 @@ fn with(more: &[(&str, &str)]) -> Vec<u8> {
     block(&[&base[..], more].concat())
 }
 
-async fn open(to: std::net::SocketAddr, frames: &[u8]) -> TcpStream {
+pub(crate) async fn open(to: std::net::SocketAddr, frames: &[u8]) -> TcpStream {
     let mut socket = TcpStream::connect(to).await.unwrap();
     socket.write_all(&[PREFACE, &frame(4, 0, 0, &[]), frames].concat()).await.unwrap();
     socket
 }
 
 /// What the proxy says to stream 1: its reset's reason, or nothing where the whole connection ended.
-async fn refusal(socket: &mut TcpStream) -> Option<u32> {
+pub(crate) async fn refusal(socket: &mut TcpStream) -> Option<u32> {
     loop {
         match next_frame(socket).await {
             Some((RST_STREAM, _, payload)) => {

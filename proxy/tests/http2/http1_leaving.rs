@@ -23,7 +23,7 @@ const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nU
 
 /// What a sandbox saw.
 #[derive(Debug, PartialEq, Eq)]
-enum Seen {
+pub(crate) enum Seen {
     Connection,
     Request,
     StreamGone,
@@ -32,7 +32,7 @@ enum Seen {
 
 /// A sandbox that lets no byte of a body come, and at most so many streams; WebSockets are granted, and all
 /// requests are kept.
-async fn takes_nothing(streams: u32) -> (SocketAddr, mpsc::UnboundedReceiver<Seen>) {
+pub(crate) async fn takes_nothing(streams: u32) -> (SocketAddr, mpsc::UnboundedReceiver<Seen>) {
     let (listener, address) = listener().await;
     let (tell, seen) = mpsc::unbounded_channel();
     tokio::spawn(async move {

@@ -22,6 +22,7 @@ mod idle_upstreams;
 mod interim;
 mod keep_alive;
 mod limits;
+mod malformed;
 mod messages;
 mod names;
 mod peer;

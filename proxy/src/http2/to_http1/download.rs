@@ -38,7 +38,7 @@ pub(crate) enum End {
     /// The client went away.
     ClientGone,
     /// The request's trailers cannot be passed on.
-    Malformed,
+    Malformed(Fault),
     /// Nothing of it went on.
     Failed {
         /// Why.

@@ -10,7 +10,7 @@ use super::{
     request::{self, Framing},
     switch::Switch,
 };
-use crate::validate;
+use crate::validate::{self, Fault};
 
 /// Why a request did not go out whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(crate) enum Cut {
     /// The client broke off, or contradicted the length that it had given (MATRICES B6).
     Client,
     /// The client's trailers have no form in HTTP/1.
-    Malformed,
+    Malformed(Fault),
     /// The endpoint takes no more; it may have answered before.
     Endpoint,
     /// The endpoint reset the connection. That is told once, here: the one who reads would find an end behind it.
@@ -64,7 +64,7 @@ pub(crate) async fn run(
         let _ = body.flow_control().release_capacity(length);
     }
     let trailers = body.trailers().await.map_err(|_| Cut::Client)?.unwrap_or_default();
-    validate::http2::check_fields(&trailers).map_err(|_| Cut::Malformed)?;
+    validate::http2::check_fields(&trailers).map_err(Cut::Malformed)?;
     if framing == Framing::Chunked {
         request::write_trailers(&trailers, &mut out);
         to.write_all_buf(&mut out).await.map_err(cut)?;
