@@ -15,7 +15,7 @@ use slab::Slab;
 use tokio::runtime::Handle;
 
 use self::ebb::Ebb;
-use crate::{allocator, buffer::Buffers, program};
+use crate::{allocator, buffer::Buffers, http1::Lines, program};
 
 /// How often the patrol walks: deadlines are this coarse.
 const ROUND: Duration = Duration::from_secs(1);
@@ -25,6 +25,8 @@ const ROUND: Duration = Duration::from_secs(1);
 pub(crate) struct Patrol {
     /// The worker's spare buffers, which nobody needs after a burst.
     buffers: Rc<Buffers>,
+    /// Its spare lists of fields likewise.
+    lines: Rc<Lines>,
     ebb: RefCell<Ebb>,
     /// How long the worker had been busy at the last round, since it began.
     busy: Cell<Duration>,
@@ -49,9 +51,9 @@ pub(crate) struct Watched {
 }
 
 impl Patrol {
-    /// The patrol of a worker with these spare buffers.
-    pub(crate) fn new(buffers: Rc<Buffers>) -> Self {
-        Self { buffers, ..Self::default() }
+    /// The patrol of a worker with these spares.
+    pub(crate) fn new(buffers: Rc<Buffers>, lines: Rc<Lines>) -> Self {
+        Self { buffers, lines, ..Self::default() }
     }
 
     /// Has a connection looked after; without a deadline at first.
@@ -91,6 +93,7 @@ impl Patrol {
     pub(crate) fn relieve(&self) {
         self.posts.borrow_mut().shrink_to_fit();
         self.buffers.clear();
+        self.lines.clear();
         allocator::give_back();
     }
 }

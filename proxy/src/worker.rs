@@ -51,7 +51,7 @@ pub(crate) struct Worker {
     /// Buffers that no connection holds.
     pub(crate) buffers: Rc<Buffers>,
     /// Lists of fields that no request holds.
-    pub(crate) lines: Lines,
+    pub(crate) lines: Rc<Lines>,
     /// How often requests are sent a second time.
     pub(crate) retries: Retries,
     /// The coarse clock that ends what takes too long.
@@ -62,10 +62,10 @@ impl Worker {
     /// Worker number `number`, without connections. Made on its own thread.
     pub(crate) fn new(shared: SharedRef, number: usize) -> Self {
         let telemetry = shared.telemetry.worker(number);
-        let (endpoints, buffers) = <(Rc<Endpoints>, Rc<Buffers>)>::default();
-        let patrol = Rc::new(Patrol::new(Rc::clone(&buffers)));
+        let (endpoints, buffers, lines) = <(Rc<Endpoints>, Rc<Buffers>, Rc<Lines>)>::default();
+        let patrol = Rc::new(Patrol::new(Rc::clone(&buffers), Rc::clone(&lines)));
         let retries = Retries::new(shared.config.limits.retry_budget);
-        Self { shared, telemetry, endpoints, buffers, lines: Lines::default(), retries, patrol }
+        Self { shared, telemetry, endpoints, buffers, lines, retries, patrol }
     }
 
     /// Whether a request is sent a second time, which is counted either way. One that no upstream saw a byte of is

@@ -45,6 +45,11 @@ impl Lines {
             kept.push(lines);
         }
     }
+
+    /// Keeps none.
+    pub(crate) fn clear(&self) {
+        self.0.take();
+    }
 }
 
 impl Span {
@@ -147,6 +152,17 @@ pub(super) fn with_fields<'head, T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// F23: each list that is kept holds a page of the allocator's, and those of a burst lie far apart.
+    #[test]
+    fn f23_lists_are_kept_for_the_next_requests_and_none_once_a_burst_is_over() {
+        let lines = Lines::default();
+        let lists: Vec<_> = (0..=Lines::MAX_KEPT).map(|_| lines.take()).collect();
+        lists.into_iter().for_each(|list| lines.give_back(list));
+        assert_eq!(lines.0.borrow().len(), Lines::MAX_KEPT);
+        lines.clear();
+        assert_eq!(lines.0.borrow().capacity(), 0);
+    }
 
     #[test]
     fn the_empty_line_ends_a_head_and_a_bare_line_feed_is_a_fault() {
