@@ -138,6 +138,8 @@ pub(crate) struct Detected {
     pub(crate) client: TcpStream,
     /// Bytes read from the client so far, in order.
     pub(crate) first: BytesMut,
+    /// How many of them came with a CONNECT, and were counted with it.
+    pub(crate) counted: usize,
     /// The baseline's connection.
     pub(crate) baseline: Baseline,
     /// Bytes read from the baseline so far: a held-back HTTP/2 SETTINGS frame, or a server's banner.

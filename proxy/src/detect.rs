@@ -85,6 +85,7 @@ struct Watch<'a> {
     client: &'a Rc<Client>,
     socket: TcpStream,
     first: BytesMut,
+    counted: usize,
     baseline: Baseline,
     server_first: BytesMut,
     /// Whether the server's bytes were judged to be SETTINGS: it is not read from any more.
@@ -107,10 +108,12 @@ enum Next {
 
 impl<'a> Watch<'a> {
     fn new(client: &'a Rc<Client>, socket: TcpStream, first: BytesMut, baseline: Baseline) -> Self {
+        let counted = if matches!(client.arrival, Arrival::Connected { .. }) { first.len() } else { 0 };
         Self {
             client,
             socket,
             first,
+            counted,
             baseline,
             server_first: BytesMut::new(),
             held_back: false,
@@ -302,6 +305,7 @@ impl<'a> Watch<'a> {
         Detected {
             client: self.socket,
             first: self.first,
+            counted: self.counted,
             baseline: self.baseline,
             server_first: if self.server_first.is_empty() {
                 Bytes::new()

@@ -94,7 +94,7 @@ impl Drop for Household {
 pub(crate) async fn serve(client: Rc<Client>, from: Detected) {
     let limits = client.worker.shared.config.limits.clone();
     let wire = Wire::new(from.client, from.first.freeze(), Role::Server);
-    let wire = wire.counted(&client.worker.telemetry);
+    let wire = wire.counted(&client.worker.telemetry, from.counted);
     let (socket, observed) = (wire.socket(), wire.observed());
     let accepting = tokio::time::timeout(limits.header_timeout, settings::accept(wire, &limits));
     let Ok(Ok(mut connection)) = accepting.await else { return };

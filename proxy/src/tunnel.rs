@@ -36,19 +36,12 @@ pub(crate) struct Ends {
     pub(crate) client: TcpStream,
     /// Read from the client, not yet written to the server.
     pub(crate) to_server: Bytes,
+    /// How many of them were counted already, as those of the connection that became the tunnel.
+    pub(crate) counted: usize,
     /// The server's socket.
     pub(crate) server: TcpStream,
     /// Read from the server, not yet written to the client.
     pub(crate) to_client: Bytes,
-}
-
-/// Bytes that a tunnel carried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Carried {
-    /// From the client.
-    pub(crate) up: u64,
-    /// To the client.
-    pub(crate) down: u64,
 }
 
 /// A TLS client's first byte: a handshake record.
@@ -67,7 +60,8 @@ pub(crate) async fn opaque(client: &Client, from: Detected) {
             let to_server = from.first.freeze();
             let what = if to_server.first() == Some(&TLS_HANDSHAKE) { Tunnel::Tls } else { Tunnel::Opaque };
             let to_client = from.server_first;
-            run(client, Ends { client: from.client, to_server, server, to_client }, what).await;
+            let counted = from.counted;
+            run(client, Ends { client: from.client, to_server, counted, server, to_client }, what).await;
         }
         Baseline::Failed(_) | Baseline::NotDialled | Baseline::Dialling(_) => {
             client.worker.shared.counters.count(Event::BaselineFailed);
@@ -81,16 +75,16 @@ pub(crate) async fn opaque(client: &Client, from: Detected) {
 ///
 /// # Cancel safety
 /// Dropping it resets both sockets.
-pub(crate) async fn run(client: &Client, ends: Ends, what: Tunnel) -> Carried {
+pub(crate) async fn run(client: &Client, ends: Ends, what: Tunnel) {
     let shared = &client.worker.shared;
     let _open = client.worker.telemetry.tunnel(what);
     // However long it is quiet: its own time-out, or the drain's deadline, ends it.
     client.activity.begin();
-    let Ends { client: near, to_server, server: far, to_client } = ends;
+    let Ends { client: near, to_server, counted, server: far, to_client } = ends;
     let cut = Cut { near: &near, far: &far, whole: Cell::new(false) };
     let moved = Cell::new(Instant::now());
-    let up = Direction::new(&near, &far, &moved, &shared.counters.tunnelled_up);
-    let down = Direction::new(&far, &near, &moved, &shared.counters.tunnelled_down);
+    let up = Direction::new(&near, &far, &moved, &shared.counters.tunnelled_up, counted);
+    let down = Direction::new(&far, &near, &moved, &shared.counters.tunnelled_down, 0);
     let ended = tokio::select! {
         biased;
         both = async { tokio::try_join!(up.run(to_server), down.run(to_client)) } => both.map(|_| ()),
@@ -102,7 +96,6 @@ pub(crate) async fn run(client: &Client, ends: Ends, what: Tunnel) -> Carried {
         }
     };
     cut.whole.set(ended.is_ok());
-    Carried { up: up.carried.get(), down: down.carried.get() }
 }
 
 /// Resets both ends of a tunnel that did not come to its own: one was reset, it was idle too long, the drain's deadline
@@ -134,12 +127,19 @@ struct Direction<'a> {
     to: &'a TcpStream,
     moved: &'a Cell<Instant>,
     total: &'a AtomicU64,
-    carried: Cell<u64>,
+    /// How many of the first bytes are not to be counted.
+    counted: Cell<usize>,
 }
 
 impl<'a> Direction<'a> {
-    fn new(from: &'a TcpStream, to: &'a TcpStream, moved: &'a Cell<Instant>, total: &'a AtomicU64) -> Self {
-        Self { from, to, moved, total, carried: Cell::new(0) }
+    fn new(
+        from: &'a TcpStream,
+        to: &'a TcpStream,
+        moved: &'a Cell<Instant>,
+        total: &'a AtomicU64,
+        counted: usize,
+    ) -> Self {
+        Self { from, to, moved, total, counted: Cell::new(counted) }
     }
 
     /// Copies until the sender's end, and passes that on.
@@ -200,8 +200,9 @@ impl<'a> Direction<'a> {
 
     fn count(&self, written: usize) {
         self.moved.set(Instant::now());
-        self.carried.set(self.carried.get() + written as u64);
-        self.total.fetch_add(written as u64, Relaxed);
+        let before = self.counted.get().min(written);
+        self.counted.set(self.counted.get() - before);
+        self.total.fetch_add((written - before) as u64, Relaxed);
     }
 }
 

@@ -76,7 +76,7 @@ impl Session {
         let worker = &client.worker;
         let mut input = Buffer::default();
         input.extend(&from.first, &worker.buffers);
-        worker.telemetry.counters().http1.sent.add(from.first.len() as u64);
+        worker.telemetry.counters().http1.sent.add((from.first.len() - from.counted) as u64);
         // A server that spoke first, to a client that turned out to speak HTTP/1: its bytes are no answer.
         let spoke = !from.server_first.is_empty();
         Self {
@@ -227,7 +227,9 @@ impl Session {
             Fate::Tunnel(server) => {
                 let (server, to_client, what) = *server;
                 let to_server = Bytes::copy_from_slice(self.input.bytes());
-                let ends = tunnel::Ends { client: self.socket, to_server, server, to_client };
+                // They came while this was HTTP.
+                let counted = to_server.len();
+                let ends = tunnel::Ends { client: self.socket, to_server, counted, server, to_client };
                 drop(self.input);
                 tunnel::run(&self.client, ends, what).await;
             }

@@ -109,6 +109,8 @@ pub(crate) struct Wire {
     observed: Rc<Observed>,
     /// Counts a client's bytes.
     telemetry: Option<Rc<WorkerTelemetry>>,
+    /// How many of the bytes to be read were counted before.
+    already: usize,
 }
 
 impl Wire {
@@ -128,12 +130,14 @@ impl Wire {
             resets: ResetCounter::default(),
             observed: Rc::default(),
             telemetry: None,
+            already: 0,
         }
     }
 
-    /// Counts what passes as a client's bytes.
-    pub(crate) fn counted(mut self, telemetry: &Rc<WorkerTelemetry>) -> Self {
+    /// Counts what passes as a client's bytes, but for the first `already`.
+    pub(crate) fn counted(mut self, telemetry: &Rc<WorkerTelemetry>, already: usize) -> Self {
         self.telemetry = Some(Rc::clone(telemetry));
+        self.already = already;
         self
     }
 
@@ -149,7 +153,9 @@ impl Wire {
 
     fn scan_read(&mut self, bytes: &[u8]) {
         if let Some(telemetry) = &self.telemetry {
-            telemetry.counters().http2.sent.add(bytes.len() as u64);
+            let already = self.already.min(bytes.len());
+            self.already -= already;
+            telemetry.counters().http2.sent.add((bytes.len() - already) as u64);
         }
         let Self { role, read, counter, resets, observed, .. } = self;
         let mut flooded = false;

@@ -151,7 +151,8 @@ impl Scrape<'_> {
         let metrics = series
             .map(|(protocol, way, bytes)| counter(vec![pair("protocol", protocol), pair("way", way)], bytes));
         let help = "Bytes of clients' HTTP connections, heads and frames included: sent by clients, received by \
-                    them. What follows an upgrade or a CONNECT is a tunnel's.";
+                    them. What follows an upgrade or a CONNECT of HTTP/1 is a tunnel's, but for what was sent ahead of \
+                    its answer.";
         family("bellhop_proxy_http_bytes_total", help, MetricType::COUNTER, metrics.into())
     }
 

@@ -83,12 +83,14 @@ pub(super) async fn exchange(
     }
 }
 
+/// What the client sent ahead of the tunnel was counted when it came.
 async fn up(
     mut data: Bytes,
     from: Caller<'_>,
     to: &mut SendStream<Bytes>,
     carrying: &Carrying,
 ) -> Result<(), End> {
+    let mut counted = data.len();
     loop {
         let length = data.len();
         if length > 0 {
@@ -96,7 +98,7 @@ async fn up(
                 // Why is heard where the answer is, unless that has ended already: then this is the tunnel's end.
                 return Ok(());
             }
-            carrying.up(length);
+            carrying.up(length - std::mem::take(&mut counted));
         }
         let mut read = BytesMut::new();
         match from.read(&mut read, READ).await {

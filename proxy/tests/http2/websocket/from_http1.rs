@@ -15,9 +15,8 @@ async fn an_http1_websocket_reaches_an_http2_sandbox_as_an_extended_connect() {
     .await;
     let (proxy, _client) = routed(baseline().await, route(&[sandbox], HTTP2)).await;
     let mut socket = TcpStream::connect(address(&proxy)).await.unwrap();
-    socket.write_all(upgrade().as_bytes()).await.unwrap();
     // In the same breath, as clients must not but do.
-    socket.write_all(b"early").await.unwrap();
+    socket.write_all(format!("{}early", upgrade()).as_bytes()).await.unwrap();
     let head = head(&mut socket).await;
     assert!(head.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{head}");
     assert_eq!(field(&head, "sec-websocket-accept"), Some(ACCEPT));
@@ -37,6 +36,8 @@ async fn an_http1_websocket_reaches_an_http2_sandbox_as_an_extended_connect() {
     );
     counts(&proxy, TUNNELS, &[("kind", "upgrade")], 1.0).await;
     assert_eq!(metric(&proxy, BYTES, &[("way", "received")]).await, 10.0);
+    // What came ahead of the answer is the request's.
+    assert_eq!(metric(&proxy, BYTES, &[("way", "sent")]).await, 5.0);
     // The head is HTTP, what follows is not.
     let http = [("protocol", "http1"), ("way", "received")];
     assert_eq!(metric(&proxy, "bellhop_proxy_http_bytes_total", &http).await, head.len() as f64);
