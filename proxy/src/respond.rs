@@ -22,7 +22,7 @@ pub(crate) struct Answer {
     pub(crate) proxy_status: String,
     /// The body: one line of plain text.
     pub(crate) body: String,
-    /// Whether an HTTP/1 connection ends with it. One whose sandbox could not be had goes on.
+    /// Whether an HTTP/1 connection ends with it. One whose sandbox could not be had goes on, and one whose time was over.
     pub(crate) close: bool,
 }
 
@@ -103,7 +103,8 @@ pub(crate) fn answer(
     }
     let sandbox_only = error.side == Side::Sandbox
         && (error.kind.is_unsent() || matches!(error.kind, ErrorKind::Refused(_)));
-    Answer { status, grpc, proxy_status, body, close: !sandbox_only }
+    let goes_on = sandbox_only || error.kind == ErrorKind::RequestTimeout;
+    Answer { status, grpc, proxy_status, body, close: !goes_on }
 }
 
 /// What nearly every member for `Proxy-Status` has room in.

@@ -11,7 +11,7 @@ use super::{
     download::{Download, Heard},
     edit,
     framing::Body,
-    relay::{Relay, Wires, client_gone},
+    relay::{Left, Relay, Wires, client_gone},
     request::Request,
     session::{Fate, Session},
 };
@@ -36,8 +36,8 @@ use crate::{
 pub(super) struct Http1Exchange<'a> {
     pub(super) session: &'a mut Session,
     pub(super) request: Request,
-    /// Whether the input still holds all that came of the request, and no answer has begun.
-    pub(super) untouched: bool,
+    /// How much of the request the input still holds.
+    pub(super) left: Left,
     /// Whether the answer has begun.
     pub(super) began: bool,
     pub(super) client_is_gone: bool,
@@ -54,7 +54,7 @@ impl<'a> Http1Exchange<'a> {
         Self {
             session,
             request,
-            untouched: true,
+            left: Left::All,
             began: false,
             client_is_gone: false,
             lines_are_lent: false,
@@ -189,7 +189,7 @@ impl<'a> Http1Exchange<'a> {
     /// The exchange broke off: its upstream's connection ends, as a reset where the request was not whole.
     fn break_off(&mut self, error: &RequestError, relay: Option<&Relay<'_>>, upstream: Upstream) {
         self.began = relay.is_some_and(|relay| relay.down.began());
-        self.untouched = false;
+        self.left = Left::Part;
         self.client_is_gone = error.kind == ErrorKind::ClientGone;
         if error.side == Side::Client || matches!(error.kind, ErrorKind::BadResponse(_)) {
             reset(upstream.socket);
@@ -201,16 +201,19 @@ impl<'a> Http1Exchange<'a> {
         };
     }
 
-    /// Whether the whole request stands in the input, so that the connection can go on behind it. Lets go of it then.
+    /// Whether the whole request has come, so that the connection can go on behind it. Lets the input go of it then.
     fn skip_request(&mut self) -> bool {
+        // What came behind was meant for the tunnel.
+        if self.request.method == Method::Connect || self.left != Left::All {
+            return self.request.method != Method::Connect && self.left == Left::Nothing;
+        }
         let behind = self.session.input.bytes().get(self.request.length..).unwrap_or_default();
         let mut body = Body::new(self.request.framing);
         let Ok(count) = body.scan(behind) else { return false };
-        let skips = self.untouched && body.is_done() && self.request.method != Method::Connect;
-        if skips {
+        if body.is_done() {
             self.session.input.consume(self.request.length + count);
         }
-        skips
+        body.is_done()
     }
 }
 
@@ -267,6 +270,7 @@ impl Exchange for Http1Exchange<'_> {
                 let moved = relay.poll(cx, &mut self.wires(midway.socket, &mut output, side));
                 midway.over = moved.is_ready();
                 wait.hold(!relay.down.awaits_head());
+                self.left = relay.left();
                 moved
             });
             let moved = moved.await;

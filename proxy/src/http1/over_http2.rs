@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::BytesMut;
 
-use super::{exchange::Http1Exchange, session::Fate};
+use super::{exchange::Http1Exchange, relay::Left, session::Fate};
 use crate::{
     answer_wait::AnswerWait,
     error::RequestError,
@@ -54,9 +54,11 @@ impl Http1Exchange<'_> {
                 head.headers.append("proxy-status", member);
             }
         };
+        // What is read of the client meanwhile is nowhere else.
+        self.left = Left::Part;
         let end = Box::pin(request.send(&to, &mut lent, on_head)).await;
         session.over_http2.trim(worker);
-        let end = end?;
+        let end = end.inspect_err(|_| self.left = Left::All)?;
         let (ahead, request_is_done) = (lent.ahead, lent.request_is_done);
         self.take_back(end, endpoint, ahead, request_is_done)
     }
@@ -72,7 +74,6 @@ impl Http1Exchange<'_> {
         let buffers = &session.client.worker.buffers;
         session.input.consume(session.input.len());
         session.input.extend(&ahead, buffers);
-        self.untouched = false;
         self.began = matches!(end, End::Cut(_) | End::Idle);
         self.client_is_gone = end == End::ClientGone;
         match end {

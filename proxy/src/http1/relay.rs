@@ -149,6 +149,17 @@ enum Upward {
     Broken,
 }
 
+/// How much of what came of a request the client's input still holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// All of it, from its first byte on.
+    All,
+    /// Nothing; the request came whole.
+    Nothing,
+    /// Some of it, or some of it is elsewhere.
+    Part,
+}
+
 /// One exchange.
 #[derive(Debug)]
 pub(super) struct Relay<'a> {
@@ -194,6 +205,9 @@ impl<'a> Relay<'a> {
             && let Poll::Ready(upward) = self.poll_up(cx, wires)?
         {
             self.upward = upward;
+            if upward == Upward::Done && !self.whole {
+                self.release_request(wires.input, wires.buffers);
+            }
         }
         match self.down.poll(cx, wires, self.upward == Upward::Done)? {
             Poll::Ready(heard) => Poll::Ready(Ok(heard)),
@@ -272,6 +286,16 @@ impl<'a> Relay<'a> {
         self.whole = false;
         self.flow.sent = self.flow.cleared;
         self.flow.consume(input, buffers);
+    }
+
+    /// How much of the request the input still holds.
+    #[inline]
+    pub(super) fn left(&self) -> Left {
+        match self.upward {
+            _ if self.whole => Left::All,
+            Upward::Done => Left::Nothing,
+            Upward::Open | Upward::Cut | Upward::Broken => Left::Part,
+        }
     }
 
     /// Whether both connections stand as they did before.
