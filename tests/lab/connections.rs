@@ -1,5 +1,4 @@
-//! Connections as such: servers that speak first, ends and resets, and doors that must stay shut. Rows F15, F16, F17
-//! and B21.
+//! Connections as such: servers that speak first, ends and resets, doors that must stay shut. F15, F16, F17, B21.
 
 use std::{
     collections::VecDeque,
