@@ -114,7 +114,7 @@ impl Running {
             audit.reopen().await;
         }
         if let Some(tls) = &self.tls {
-            tls.refresh();
+            tls.refresh().await;
         }
     }
 

@@ -8,7 +8,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -77,7 +77,10 @@ pub enum TlsError {
 pub(crate) struct Tls {
     config: TlsConfig,
     clock: Clock,
+    /// For as long as it takes to take a reference: each new connection waits for it.
     current: Mutex<Current>,
+    /// One reads at a time, so that what was read first never takes the place of what was read later.
+    reading: Mutex<()>,
 }
 
 struct Current {
@@ -119,12 +122,16 @@ impl Tls {
         }
         let stamps = Stamps::of(files(&config));
         let current = Current::new(stamps, read(&config, clock.now())?, clock.now())?;
-        Ok(Self { config, clock, current: Mutex::new(current) })
+        Ok(Self { config, clock, current: Mutex::new(current), reading: Mutex::default() })
     }
 
-    /// For the next connection.
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the next connection. Reads no file.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current();
         let now = self.clock.now();
         if current.ends.is_some_and(|ends| ends <= now) {
             current.drop_ended(now);
@@ -132,8 +139,17 @@ impl Tls {
         TlsAcceptor::from(Arc::clone(&current.server))
     }
 
-    /// Renews what is control's own to renew, and takes files that have changed.
-    pub(crate) fn refresh(&self) {
+    /// Renews what is control's own to renew, and takes files that have changed. A disk that hangs keeps this alone waiting:
+    /// what serves goes on.
+    pub(crate) async fn refresh(self: &Arc<Self>) {
+        let tls = Arc::clone(self);
+        if tokio::task::spawn_blocking(move || tls.read_again()).await.is_err() {
+            tracing::error!("looking after the certificates failed");
+        }
+    }
+
+    fn read_again(&self) {
+        let _one_at_a_time = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
         if let Certificates::Trial(config) = &self.config.certificates {
             match trial::refresh(config, now) {
@@ -143,18 +159,17 @@ impl Tls {
             }
         }
         let stamps = Stamps::of(files(&self.config));
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.stamps == stamps {
+        if self.current().stamps == stamps {
             return;
         }
         match read(&self.config, now).and_then(|material| Current::new(stamps.clone(), material, now)) {
             Ok(new) => {
                 tracing::info!("certificates have changed and are used from now on");
-                *current = new;
+                *self.current() = new;
             }
             Err(error) => {
                 tracing::error!(%error, "certificates have changed and cannot be used; those of before stay");
-                current.stamps = stamps;
+                self.current().stamps = stamps;
             }
         }
     }
@@ -163,11 +178,7 @@ impl Tls {
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
             sleep(LOOK).await;
-            let tls = Arc::clone(&self);
-            // it reads and writes files
-            if tokio::task::spawn_blocking(move || tls.refresh()).await.is_err() {
-                tracing::error!("looking after the certificates failed");
-            }
+            self.refresh().await;
         }
     }
 }

@@ -256,6 +256,36 @@ fn f19_when_the_last_authority_has_ended_nobody_is_asked_for_a_certificate() {
     assert!(matches!(read(&config, ends).and_then(|it| it.server(ends)), Err(TlsError::Authorities(_))));
 }
 
+#[test]
+fn a_file_that_hangs_keeps_no_connection_waiting_and_counts_once_it_is_read() {
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let files = tempfile::tempdir().unwrap();
+    let (next, file) = (files.path().join("next"), files.path().join("client-ca.pem"));
+    old.issue(files.path(), "server", None, Span::hours(1));
+    fs::write(&file, &old.pem).unwrap();
+    let config = Config::from_args(args(files.path())).unwrap().tls.unwrap();
+    let tls = Tls::load(config, Clock::System).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&next).status().unwrap();
+    assert!(made.success());
+    fs::rename(&next, &file).unwrap();
+    std::thread::scope(|threads| {
+        let reading = threads.spawn(|| tls.read_again());
+        // opens once somebody reads there, who then waits for what it says
+        let mut writer = fs::OpenOptions::new().write(true).open(&file).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let (tell, tls) = (tell, &tls);
+        threads.spawn(move || tell.send(tls.acceptor()));
+        let served = told.recv_timeout(Duration::from_secs(20));
+        std::io::Write::write_all(&mut writer, new.pem.as_bytes()).unwrap();
+        drop(writer);
+        reading.join().unwrap();
+        assert!(served.is_ok(), "a connection is served meanwhile");
+    });
+    let current = tls.current();
+    let authority = &current.material.authorities.as_ref().unwrap()[0].certificate;
+    assert_eq!(*authority, CertificateDer::from_pem_slice(new.pem.as_bytes()).unwrap());
+}
+
 #[tokio::test]
 async fn certificates_for_a_trial_let_proxies_in_and_plain_http_is_not_answered() {
     let files = tempfile::tempdir().unwrap();
