@@ -17,7 +17,7 @@ use checks::{conflicts, permitted, precondition, version};
 use compose::{compose, set_aside};
 
 use crate::{
-    control::Control,
+    control::{Basis, Control},
     names::{self, Resolver},
     record::{Edit, Stored, describe, object_record, object_value},
     store::{Expect, StoreError, Write, batches},
@@ -88,6 +88,7 @@ impl Author {
             self.control.fresh().await.map_err(|error| store_problem(&error))?;
             let resolved = self.resolve(name, make).await?;
             let _one_at_a_time = self.control.writing.lock().await;
+            let basis = self.control.basis();
             let (stored, writes, preview, created) = self.prepare(name, make, how, &resolved)?;
             if how.dry_run {
                 let mut object = preview.held.map_or(stored.object, |held| held.manifest());
@@ -99,7 +100,7 @@ impl Author {
             }
             // nothing to write where nothing would change
             if !writes.is_empty() {
-                match self.commit(writes).await {
+                match self.commit(&basis, writes).await {
                     Ok(()) => {}
                     Err(StoreError::Changed(_)) if tries < TRIES => continue,
                     Err(error) => return Err(store_problem(&error)),
@@ -121,6 +122,7 @@ impl Author {
             tries += 1;
             self.control.fresh().await.map_err(|error| store_problem(&error))?;
             let _one_at_a_time = self.control.writing.lock().await;
+            let basis = self.control.basis();
             let now = self.control.clock.now();
             let held = self.control.world().get(name).cloned().ok_or_else(|| not_found(name))?;
             precondition(name, Some(&held), &how.when)?;
@@ -146,7 +148,7 @@ impl Author {
                 now,
             );
             writes.extend(self.lost(&preview, name, now));
-            match self.commit(writes).await {
+            match self.commit(&basis, writes).await {
                 Ok(()) => {
                     tracing::info!(object = %describe(name), "deleted");
                     return Ok(held.manifest());
@@ -159,9 +161,9 @@ impl Author {
 
     /// The object itself is in the first commit. What more there is than that holds are routes that others lose by it,
     /// which are only remembered.
-    async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+    async fn commit(&self, basis: &Basis, writes: Vec<Write>) -> Result<(), StoreError> {
         for writes in batches(writes) {
-            let revision = self.control.commit(writes).await?;
+            let revision = self.control.commit(basis, writes).await?;
             self.control.applied(revision).await?;
         }
         Ok(())

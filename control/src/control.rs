@@ -4,7 +4,6 @@
 //! A write waits until its own commit has come through, so that its answer shows what it did.
 
 use std::{
-    collections::BTreeSet,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
@@ -17,7 +16,6 @@ use bellhop_route::{
     RouteTable, TableBuilder,
     plan::{Effects, ObjectName},
 };
-use futures_util::StreamExt;
 use tokio::{
     sync::{Mutex, watch},
     time::{Instant, timeout},
@@ -32,10 +30,16 @@ use crate::{
     record::Edit,
     registry::Registry,
     replicas::{Fleet, Replica, Replicas},
-    store::{Commit, Listing, Revision, Store, StoreError, Write},
+    store::{Revision, Store, StoreError, Write},
     telemetry::{StoreFault, Telemetry},
     world::World,
 };
+
+mod follow;
+#[cfg(test)]
+pub(crate) mod plane;
+#[cfg(test)]
+mod tests;
 
 /// See the module.
 pub(crate) struct Control {
@@ -52,6 +56,8 @@ pub(crate) struct Control {
     /// One write at a time: what was checked must still be true when it is committed.
     pub(crate) writing: Mutex<()>,
     world: RwLock<World>,
+    /// The epoch of what the world shows. It is set behind the world.
+    basis: std::sync::Mutex<Basis>,
     applied: watch::Sender<Revision>,
     /// Why the last write failed.
     write_fault: std::sync::Mutex<Option<String>>,
@@ -61,6 +67,10 @@ pub(crate) struct Control {
     /// When somebody's word last made a new epoch begin.
     epoch_forced: std::sync::Mutex<Option<Instant>>,
 }
+
+/// The life of the store against which a write was checked: a backup that was put back meanwhile is another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Basis(Arc<str>);
 
 /// A replica that is behind catches up within this, or says so.
 const CATCHES_UP_WITHIN: Duration = Duration::from_secs(2);
@@ -103,6 +113,7 @@ impl Control {
             table: TableBuilder::new(DnsLabel::default_namespace()).finish(),
             writing: Mutex::new(()),
             world: RwLock::new(World::new(networks)),
+            basis: std::sync::Mutex::new(Basis(listing.epoch.as_str().into())),
             applied: watch::Sender::new(0),
             write_fault: std::sync::Mutex::default(),
             started: Instant::now(),
@@ -133,12 +144,22 @@ impl Control {
         *self.applied.borrow()
     }
 
+    /// What a write is about to be checked against. Taken before that check, as the world may become another's meanwhile.
+    pub(crate) fn basis(&self) -> Basis {
+        self.basis.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The world shows what the store held in this epoch.
+    fn stand_on(&self, epoch: Arc<str>) {
+        *self.basis.lock().unwrap_or_else(PoisonError::into_inner) = Basis(epoch);
+    }
+
     /// Writes to the store, and counts what goes wrong.
     ///
     /// # Errors
-    /// As [`Store::commit`].
-    pub(crate) async fn commit(&self, writes: Vec<Write>) -> Result<Revision, StoreError> {
-        let outcome = self.store.commit(writes).await;
+    /// As [`Store::commit_in`].
+    pub(crate) async fn commit(&self, basis: &Basis, writes: Vec<Write>) -> Result<Revision, StoreError> {
+        let outcome = self.store.commit_in(&basis.0, writes).await;
         match &outcome {
             Err(StoreError::Changed(_)) => self.telemetry.fault(StoreFault::Changed),
             Err(_) => self.telemetry.fault(StoreFault::Commit),
@@ -236,10 +257,10 @@ impl Control {
         free.then(|| forced.replace(Instant::now()))
     }
 
-    async fn begin_epoch(&self, revision: Revision) -> Result<(), StoreError> {
+    async fn begin_epoch(&self, revision: Revision) -> Result<Arc<str>, StoreError> {
         let epoch = self.store.begin_epoch(&self.feed.epoch()).await?;
         self.feed.begin_epoch(&epoch, revision);
-        Ok(())
+        Ok(epoch.into())
     }
 
     /// All other replicas. The proxies of one that has gone come back elsewhere: they are waited for.
@@ -306,86 +327,6 @@ impl Control {
         let edits = names.iter().filter_map(again).collect();
         let effects = world.apply(edits, now).effects;
         self.publish(&effects, self.revision());
-    }
-
-    /// Follows the store until it is closed.
-    pub(crate) async fn follow(self: Arc<Self>) {
-        loop {
-            let mut commits = self.store.watch(self.revision());
-            while let Some(commit) = commits.next().await {
-                match commit {
-                    Ok(commit) => self.take_commit(&commit),
-                    Err(StoreError::Closed) => return,
-                    Err(error) => {
-                        self.telemetry.fault(StoreFault::Watch);
-                        tracing::warn!(%error, "the store's watch ended; listing again");
-                        break;
-                    }
-                }
-            }
-            match self.store.list().await {
-                Ok(listing) => {
-                    if let Err(error) = self.same_epoch(&listing).await {
-                        tracing::error!(%error, "a new epoch cannot be stored");
-                        tokio::time::sleep(Duration::from_secs(1)).await;
-                        continue;
-                    }
-                    self.take_listing(&listing);
-                }
-                Err(StoreError::Closed) => return,
-                Err(error) => {
-                    self.telemetry.fault(StoreFault::List);
-                    tracing::error!(%error, "the store cannot be listed");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            }
-        }
-    }
-
-    /// Another replica may have begun a new epoch; or this one must, since the store has gone back.
-    async fn same_epoch(&self, listing: &Listing) -> Result<(), StoreError> {
-        self.feed.begin_epoch(&listing.epoch, listing.revision);
-        if listing.revision < self.feed.position().revision {
-            self.begin_epoch(listing.revision).await?;
-        }
-        Ok(())
-    }
-
-    fn take_commit(&self, commit: &Commit) {
-        self.telemetry.committed();
-        let read = |(name, value): &(Arc<str>, Option<_>)| {
-            let token = self.tokens.take_in(name, value.as_ref(), commit.revision);
-            if token { None } else { Edit::read(name, value.as_ref(), commit.revision) }
-        };
-        self.take_in(commit.changes.iter().filter_map(read).collect(), commit.revision);
-    }
-
-    fn take_listing(&self, listing: &Listing) {
-        self.tokens.take_listing(listing);
-        let mut edits: Vec<_> = listing.records.iter().filter_map(Edit::from_record).collect();
-        let listed: BTreeSet<_> = edits.iter().filter_map(object_of).cloned().collect();
-        let world = self.world();
-        let gone = world.all().map(|(name, _)| name).filter(|name| !listed.contains(name));
-        edits.extend(gone.map(|name| Edit::Object(name.clone(), None)));
-        let hosts: BTreeSet<_> = edits.iter().filter_map(host_of).cloned().collect();
-        let unresolved = world.resolved().filter(|host| !hosts.contains(*host));
-        edits.extend(unresolved.map(|host| Edit::Name(Arc::clone(host), None)));
-        drop(world);
-        self.take_in(edits, listing.revision);
-    }
-}
-
-fn object_of(edit: &Edit) -> Option<&ObjectName> {
-    match edit {
-        Edit::Object(name, _) => Some(name),
-        Edit::Name(..) => None,
-    }
-}
-
-fn host_of(edit: &Edit) -> Option<&Arc<str>> {
-    match edit {
-        Edit::Object(..) => None,
-        Edit::Name(host, _) => Some(host),
     }
 }
 

@@ -66,6 +66,7 @@ async fn pass(control: &Control) -> Result<(), StoreError> {
         return Ok(());
     }
     let _one_at_a_time = control.writing.lock().await;
+    let basis = control.basis();
     let (expired, writes) = {
         let world = control.world();
         let due: Vec<_> = world.due(now).cloned().collect();
@@ -83,7 +84,7 @@ async fn pass(control: &Control) -> Result<(), StoreError> {
         if !control.fleet.replicas().holds_lease() {
             break;
         }
-        let revision = match control.commit(writes).await {
+        let revision = match control.commit(&basis, writes).await {
             // another replica was quicker; its change comes by the watch
             Err(StoreError::Changed(_)) => break,
             other => other?,

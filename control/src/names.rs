@@ -123,6 +123,7 @@ impl Resolver {
     }
 
     async fn refresh(&self, control: &Control) -> Result<(), StoreError> {
+        let basis = control.basis();
         let used: Vec<_> = control.world().hosts().map(|(host, _)| host.to_owned()).collect();
         let found = self.resolve(control, used).await;
         // looking up takes its time: what nobody uses is judged now, while no author can begin to use it
@@ -143,7 +144,7 @@ impl Resolver {
             if !control.fleet.replicas().holds_lease() {
                 break;
             }
-            let revision = control.commit(writes).await?;
+            let revision = control.commit(&basis, writes).await?;
             control.applied(revision).await?;
         }
         Ok(())

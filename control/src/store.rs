@@ -144,6 +144,20 @@ pub trait Store: Send + Sync + 'static {
     /// A commit whose future is dropped may have happened or not.
     fn commit(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<Revision, StoreError>>;
 
+    /// The same, where the store is in this epoch still: a write that was checked against what it held before a backup was
+    /// put back is refused. A store that nobody can put back while it is open need not look.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    fn commit_in<'a>(
+        &'a self,
+        epoch: &'a str,
+        writes: Vec<Write>,
+    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
+        let _ = epoch;
+        self.commit(writes)
+    }
+
     /// The newest commit there is, whoever made it: one who waits for it to come by the watch has seen everything that
     /// was acknowledged before he asked.
     fn newest(&self) -> BoxFuture<'_, Result<Revision, StoreError>>;

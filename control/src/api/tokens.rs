@@ -23,6 +23,7 @@ use crate::{
         token::{NoRandom, StoredToken, fresh_id, fresh_token, token_record},
     },
     author::store_problem,
+    control::Basis,
     store::{Expect, Write},
 };
 
@@ -54,6 +55,7 @@ pub(super) async fn create(
     let request: TokenRequest = typed(body::json(&headers, body, &["application/json"]).await?)?;
     let ttl = request.validate()?;
     let control = &api.author.control;
+    let basis = control.basis();
     if control.tokens.all().len() >= MOST {
         let detail = format!("{MOST} tokens are stored, and no more are allowed; revoke some");
         return Err(Problem::new(ProblemType::Conflict, detail).into());
@@ -71,7 +73,7 @@ pub(super) async fn create(
         expires_at: now.saturating_add(life).unwrap_or(Timestamp::MAX),
     };
     let value = Some(StoredToken::new(&token, info.clone()).value());
-    commit(&api, Write { name: token_record(&info.id), expect: Expect::Absent, value }).await?;
+    commit(&api, &basis, Write { name: token_record(&info.id), expect: Expect::Absent, value }).await?;
     tracing::info!(id = info.id, role = %info.role, "token made");
     let place = [
         (header::LOCATION, format!("/v1/tokens/{}", info.id)),
@@ -87,6 +89,7 @@ pub(super) async fn revoke(
     Strict(NoQuery {}): Strict<NoQuery>,
 ) -> Result<Json<TokenInfo>, Failure> {
     let control = &api.author.control;
+    let basis = control.basis();
     let token = control.tokens.get(&id);
     let token =
         token.ok_or_else(|| Problem::new(ProblemType::NotFound, format!("there is no token {id:?}")))?;
@@ -94,14 +97,14 @@ pub(super) async fn revoke(
     let info = token.info.clone();
     // those who hold it wait to see it dropped
     drop(token);
-    commit(&api, write).await?;
+    commit(&api, &basis, write).await?;
     tracing::info!(id, "token revoked");
     Ok(Json(info))
 }
 
-async fn commit(api: &super::Api, write: Write) -> Result<(), Problem> {
+async fn commit(api: &super::Api, basis: &Basis, write: Write) -> Result<(), Problem> {
     let control = &api.author.control;
-    let outcome = async { control.applied(control.commit(vec![write]).await?).await };
+    let outcome = async { control.applied(control.commit(basis, vec![write]).await?).await };
     outcome.await.map_err(|error| store_problem(&error))
 }
 

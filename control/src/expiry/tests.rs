@@ -1,70 +1,9 @@
 use std::sync::atomic::Ordering;
 
-use bellhop_api::{Manifest, Problem};
-use serde_json::json;
-use tokio::{task::JoinSet, time::sleep};
+use tokio::time::sleep;
 
 use super::*;
-use crate::{
-    author::{Author, How},
-    clock::Clock,
-    names::{Resolver, SystemLookup},
-    networks::Networks,
-    record::name_of,
-    replicas::Alone,
-    store::fake::Fake,
-};
-
-/// A control plane without sockets, under paused time.
-struct Plane {
-    author: Author,
-    tasks: JoinSet<()>,
-}
-
-impl Plane {
-    async fn start(store: &Arc<Fake>, clock: Clock) -> Self {
-        let control = Control::new(
-            Arc::<Fake>::clone(store),
-            clock,
-            Networks::private(false),
-            Box::new(SystemLookup),
-            Arc::new(Alone::default()),
-        );
-        let control = Arc::new(control.await.unwrap());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(Arc::clone(&control).follow());
-        tasks.spawn(run(Arc::clone(&control)));
-        Self { author: Author { control, resolver: Arc::new(Resolver::default()) }, tasks }
-    }
-
-    async fn apply(&self, name: &str, ttl: &str, renew: bool) -> Result<Manifest, Problem> {
-        self.apply_keyed(name, name, ttl, renew).await
-    }
-
-    async fn apply_keyed(&self, name: &str, key: &str, ttl: &str, renew: bool) -> Result<Manifest, Problem> {
-        let overrides = json!([{ "service": "route", "port": 8080, "endpoints": ["10.0.0.7:80"] }]);
-        let object = json!({ "apiVersion": bellhop_api::API_VERSION, "kind": "Sandbox", "metadata": { "name": name },
-                             "spec": { "routingKey": key, "ttl": ttl, "overrides": overrides } });
-        let object = Manifest::from_value(object).unwrap();
-        let name = name_of(object.kind(), object.metadata()).unwrap();
-        let how = How { renew, ..How::default() };
-        Ok(self.author.write(&name, &|_| Ok(object.clone()), &how).await?.object)
-    }
-
-    /// Phase of a sandbox; none where nobody sees it.
-    fn phase(&self, name: &str) -> Option<Phase> {
-        let world = self.author.control.world();
-        let found = world
-            .all()
-            .find(|(each, held)| each.name.name.as_str() == name && held.stored.deleted_until.is_none());
-        found.map(|(_, held)| held.status.phase)
-    }
-
-    /// Whether a key is gone; none where it is not known.
-    fn gone(&self, key: &str) -> Option<bool> {
-        self.author.control.feed.key(key).map(|form| form.unit.gone)
-    }
-}
+use crate::{author::How, clock::Clock, control::plane::Plane, record::name_of, store::fake::Fake};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 

@@ -209,11 +209,12 @@ impl Etcd {
         Ok((Listing { epoch, revision: newest, records }, form))
     }
 
-    async fn transact(&self, writes: Vec<Write>) -> Result<Revision, StoreError> {
+    /// `epoch`: in which the store must be, if that matters.
+    async fn transact(&self, epoch: Option<&str>, writes: Vec<Write>) -> Result<Revision, StoreError> {
         if writes.len() > MOST_WRITES {
             return Err(Fault::TooMany.into());
         }
-        let txn = self.transaction(&writes);
+        let txn = self.transaction(epoch, &writes);
         let done = self.link.tell(COMMITS_WITHIN, |client| {
             let txn = txn.clone();
             async move { client.kv_client().txn(txn).await }
@@ -226,7 +227,7 @@ impl Etcd {
                 .ok_or_else(|| Fault::Empty.into());
         }
         let responses = done.op_responses();
-        self.is_same_store(&responses)?;
+        self.is_same_store(epoch, &responses)?;
         let held: BTreeMap<_, _> = responses.into_iter().filter_map(held).collect();
         let changed = writes.iter().find(|write| {
             let now = held.get(self.record(&write.name).as_bytes()).copied();
@@ -239,7 +240,7 @@ impl Etcd {
         Err(changed.map_or_else(|| Fault::Empty.into(), |write| StoreError::Changed(Arc::clone(&write.name))))
     }
 
-    fn transaction(&self, writes: &[Write]) -> Txn {
+    fn transaction(&self, epoch: Option<&str>, writes: &[Write]) -> Txn {
         let compares = writes
             .iter()
             .filter_map(|write| {
@@ -250,7 +251,7 @@ impl Etcd {
                     Expect::At(at) => Some(Compare::mod_revision(key, CompareOp::Equal, at.try_into().ok()?)),
                 }
             })
-            .chain(self.same_store())
+            .chain(self.same_store(epoch))
             .collect::<Vec<_>>();
         let mut operations: Vec<_> = writes
             .iter()
@@ -266,7 +267,7 @@ impl Etcd {
         let expecting = writes.iter().filter(|write| write.expect != Expect::Any);
         let look: Vec<_> = expecting
             .map(|write| TxnOp::get(self.record(&write.name), Some(GetOptions::new().with_keys_only())))
-            .chain([TxnOp::get(self.keys.form(), None), TxnOp::get(self.keys.generation(), None)])
+            .chain(self.marks())
             .collect();
         Txn::new().when(compares).and_then(operations).or_else(look)
     }
@@ -302,7 +303,15 @@ impl Store for Etcd {
     }
 
     fn commit(&self, writes: Vec<Write>) -> BoxFuture<'_, Result<Revision, StoreError>> {
-        self.transact(writes).boxed()
+        self.transact(None, writes).boxed()
+    }
+
+    fn commit_in<'a>(
+        &'a self,
+        epoch: &'a str,
+        writes: Vec<Write>,
+    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
+        self.transact(Some(epoch), writes).boxed()
     }
 
     fn newest(&self) -> BoxFuture<'_, Result<Revision, StoreError>> {

@@ -96,6 +96,18 @@ impl Store for Fake {
         async move { outcome }.boxed()
     }
 
+    fn commit_in<'a>(
+        &'a self,
+        epoch: &'a str,
+        writes: Vec<Write>,
+    ) -> BoxFuture<'a, Result<Revision, StoreError>> {
+        if *self.epoch.lock().unwrap() != epoch {
+            let another = StoreError::failed(std::io::Error::other("the store was put back"));
+            return async { Err(another) }.boxed();
+        }
+        self.commit(writes)
+    }
+
     fn newest(&self) -> BoxFuture<'_, Result<Revision, StoreError>> {
         let newest = *self.newest.borrow();
         async move { Ok(newest) }.boxed()

@@ -187,11 +187,17 @@ async fn a_backup_is_put_into_an_empty_etcd_or_in_the_place_of_what_it_holds_and
     let after = store.list().await.unwrap();
     assert_eq!(held(&after), [("x", &b"2"[..])]);
     assert!(after.epoch != before.epoch && after.revision > written, "{after:?}");
+    // the same where this replica has listed anew between that check and the commit
+    for (epoch, done) in [(&before.epoch, false), (&after.epoch, true)] {
+        let late = store.commit_in(epoch, vec![write("late", Expect::Absent, Some("1"))]).await;
+        assert_eq!(late.is_ok(), done, "{late:?}");
+    }
+    let after = store.list().await.unwrap();
     let mut watch = store.watch(after.revision);
     let done =
-        store.commit(vec![write("x", Expect::At(after.records[0].revision), Some("3"))]).await.unwrap();
+        store.commit(vec![write("x", Expect::At(after.records[1].revision), Some("3"))]).await.unwrap();
     assert_eq!(next(&mut watch).await.unwrap().revision, done);
-    assert_eq!(held(&server.open("/a").await.list().await.unwrap()), [("x", &b"3"[..])]);
+    assert_eq!(held(&server.open("/a").await.list().await.unwrap()), [("late", &b"1"[..]), ("x", b"3")]);
 }
 
 #[tokio::test]

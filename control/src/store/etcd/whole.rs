@@ -198,9 +198,17 @@ impl Etcd {
         Ok(done.await?.succeeded())
     }
 
-    /// What a commit compares besides its records.
-    pub(super) fn same_store(&self) -> [Compare; 2] {
-        [Compare::value(self.keys.form(), CompareOp::Equal, SCHEMA.to_string()), self.same_generation()]
+    /// What a commit compares besides its records: it is the form that this program writes, the records that count are those
+    /// last read, and no backup was put back since what was checked was read.
+    pub(super) fn same_store(&self, epoch: Option<&str>) -> impl Iterator<Item = Compare> {
+        let epoch = epoch.map(|epoch| Compare::value(self.keys.epoch(), CompareOp::Equal, epoch));
+        let form = Compare::value(self.keys.form(), CompareOp::Equal, SCHEMA.to_string());
+        [form, self.same_generation()].into_iter().chain(epoch)
+    }
+
+    /// The same, to be read where that was otherwise.
+    pub(super) fn marks(&self) -> [TxnOp; 3] {
+        [self.keys.form(), self.keys.generation(), self.keys.epoch()].map(|key| TxnOp::get(key, None))
     }
 
     /// The records that count are those last read.
@@ -214,11 +222,17 @@ impl Etcd {
     }
 
     /// Whether it was that which a commit failed by.
-    pub(super) fn is_same_store(&self, responses: &[TxnOpResponse]) -> Result<(), Fault> {
+    pub(super) fn is_same_store(
+        &self,
+        epoch: Option<&str>,
+        responses: &[TxnOpResponse],
+    ) -> Result<(), Fault> {
         let found = value_of(responses, &self.keys.form());
         knows(found.map_or(SCHEMA, form))?;
         let generation = value_of(responses, &self.keys.generation()).unwrap_or_default();
-        let same = generation == self.generation().as_bytes();
+        let now = value_of(responses, &self.keys.epoch()).unwrap_or_default();
+        let same =
+            generation == self.generation().as_bytes() && epoch.is_none_or(|epoch| epoch.as_bytes() == now);
         if same && found.is_some() { Ok(()) } else { Err(Fault::Replaced) }
     }
 }
