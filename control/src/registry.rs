@@ -246,7 +246,7 @@ impl Registry {
         self.latched.lock().unwrap_or_else(PoisonError::into_inner).insert(form.unit.key.clone(), latch);
     }
 
-    /// Forgets what was in force of keys that are no more.
+    /// Forgets what was in force, but of these keys.
     pub(crate) fn retain(&self, known: impl Fn(&RoutingKey) -> bool) {
         self.latched.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| known(key));
     }

@@ -67,7 +67,7 @@ impl Control {
         self.take_in(commit.changes.iter().filter_map(read).collect(), commit.revision);
     }
 
-    fn take_listing(&self, listing: &Listing) {
+    pub(super) fn take_listing(&self, listing: &Listing) {
         self.tokens.take_listing(listing);
         let mut edits: Vec<_> = listing.records.iter().filter_map(Edit::from_record).collect();
         let listed: BTreeSet<_> = edits.iter().filter_map(object_of).cloned().collect();
@@ -78,7 +78,12 @@ impl Control {
         let unresolved = world.resolved().filter(|host| !hosts.contains(*host));
         edits.extend(unresolved.map(|host| Edit::Name(Arc::clone(host), None)));
         drop(world);
+        let missed = listing.revision != self.revision();
         self.take_in(edits, listing.revision);
+        if missed {
+            // a key that changed and changed back is in force anew
+            self.registry.retain(|_| false);
+        }
     }
 }
 
