@@ -129,9 +129,14 @@ impl Etcd {
     /// When no endpoint answers in time, or refuses this user.
     pub async fn open(config: EtcdConfig) -> Result<Self, StoreError> {
         let store = Self::reach(config)?;
-        store.found(&store.keys.epoch(), &new_epoch()).await?;
-        store.bring_into_form().await?;
+        store.begin().await?;
         Ok(store)
+    }
+
+    /// Writes down what every store says of itself, where it does not.
+    async fn begin(&self) -> Result<(), Fault> {
+        self.found(&self.keys.epoch(), &new_epoch()).await?;
+        self.bring_into_form().await
     }
 
     fn reach(config: EtcdConfig) -> Result<Self, StoreError> {
@@ -227,7 +232,11 @@ impl Etcd {
                 .ok_or_else(|| Fault::Empty.into());
         }
         let responses = done.op_responses();
-        self.is_same_store(epoch, &responses)?;
+        if let Err(fault) = self.is_same_store(epoch, &responses) {
+            // one that was put back to what it was before it said so would refuse all commits
+            self.begin().await?;
+            return Err(fault.into());
+        }
         let held: BTreeMap<_, _> = responses.into_iter().filter_map(held).collect();
         let changed = writes.iter().find(|write| {
             let now = held.get(self.record(&write.name).as_bytes()).copied();
@@ -282,7 +291,12 @@ impl Store for Etcd {
         async move {
             let (listing, form) = self.read_all().await?;
             whole::knows(form.unwrap_or(SCHEMA))?;
-            Ok(listing)
+            if form == Some(SCHEMA) && !listing.epoch.is_empty() {
+                return Ok(listing);
+            }
+            // it was put back to what it was before it said so
+            self.begin().await?;
+            Ok(self.read_all().await?.0)
         }
         .boxed()
     }

@@ -150,6 +150,35 @@ async fn a_store_that_was_put_back_is_noticed_by_the_watch() {
     assert!(store.list().await.unwrap().revision < list.revision);
 }
 
+#[tokio::test]
+async fn a_store_that_was_put_back_to_before_it_said_its_form_says_it_again_as_soon_as_it_is_listed_or_written()
+ {
+    let Some(mut server) = Server::start().await else { return };
+    let store = server.open("/a").await;
+    store.commit(vec![write("x", Expect::Any, Some("1"))]).await.unwrap();
+    let forget = |server: &Server, marks: &[&str]| {
+        for mark in marks {
+            server.etcdctl(&["del", &format!("/a/store/{mark}")]);
+        }
+    };
+    forget(&server, &["form"]);
+    let backup = server.path("backup");
+    server.etcdctl(&["snapshot", "save", &backup.display().to_string()]);
+    server.restore(&backup).await;
+    assert_eq!(held(&store.list().await.unwrap()), [("x", &b"1"[..])]);
+    store.commit(vec![write("x", Expect::Any, Some("2"))]).await.unwrap();
+    // before anything was noticed
+    forget(&server, &["form"]);
+    let refused = store.commit(vec![write("x", Expect::Any, Some("3"))]).await.unwrap_err().to_string();
+    assert!(refused.contains("put back"), "{refused}");
+    store.commit(vec![write("x", Expect::Any, Some("3"))]).await.unwrap();
+    // of a store that is not there at all any more
+    forget(&server, &["form", "epoch", "head", "record/x"]);
+    let empty = store.list().await.unwrap();
+    assert_eq!((held(&empty), empty.epoch.is_empty()), (vec![], false));
+    store.commit_in(&empty.epoch, vec![write("x", Expect::Absent, Some("4"))]).await.unwrap();
+}
+
 fn backup(records: &[(&str, &'static str)]) -> Backup {
     let record = |(name, value): &(&str, &'static str)| Record {
         name: (*name).into(),
