@@ -13,7 +13,10 @@ use std::{
 };
 
 use etcd_client::{Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse};
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Etcd, READS_WITHIN, error::Fault, first_value};
@@ -43,16 +46,18 @@ pub(crate) struct Presence {
 
 #[derive(Debug, Default)]
 struct State {
-    leases: Option<Leases>,
+    /// Of the place that one alone may have.
+    place: Option<i64>,
+    /// Of its address, and when each is over at the earliest: the last one, behind those of before under which it may yet
+    /// stand.
+    addresses: Vec<(i64, Instant)>,
     holds_until: Option<Instant>,
 }
 
 /// What a replica keeps alive.
 #[derive(Debug, Clone, Copy)]
 struct Leases {
-    /// Of the place that one alone may have.
     place: i64,
-    /// Of its address.
     address: i64,
 }
 
@@ -98,14 +103,28 @@ impl Presence {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lives, and gives back what it has no more use for.
+    async fn live_once(&self) {
+        if let Err(fault) = self.live().await {
+            tracing::warn!(%fault, "this replica has no place among the others; taking one again");
+        }
+        self.give_up_place().await;
+    }
+
     /// Lives, until etcd has forgotten it.
     async fn live(&self) -> Result<(), Fault> {
         let begun = Instant::now();
-        let leases = Leases {
-            place: self.grant(self.term).await?,
-            address: self.grant(self.term + LOST_AFTER).await?,
-        };
-        self.state().leases = Some(leases);
+        // each is in mind as soon as it is granted, so that it is given back whatever fails behind it
+        let place = self.grant(self.term).await?;
+        self.state().place = Some(place);
+        let lasts = self.term + LOST_AFTER;
+        let address = self.grant(lasts).await?;
+        {
+            let addresses = &mut self.state().addresses;
+            addresses.retain(|(_, over)| *over > begun);
+            addresses.push((address, begun + lasts));
+        }
+        let leases = Leases { place, address };
         let key = format!("{}/replicas/{}", self.etcd.prefix, self.id);
         let put = self.etcd.link.ask(READS_WITHIN, |client| {
             let (key, url, options) =
@@ -115,6 +134,7 @@ impl Presence {
         put.await?;
         self.standing.last_until(begun + self.term);
         tracing::info!(replica = self.id, url = self.url, "this replica is known to the others");
+        self.give_back_older(address).await;
         loop {
             match self.renew(leases).await {
                 Ok(()) => {}
@@ -172,6 +192,26 @@ impl Presence {
         let done = done.await?;
         let responses: Vec<TxnOpResponse> = done.op_responses();
         Ok(done.succeeded() || first_value(&responses).as_deref() == Some(&*me))
+    }
+
+    /// The address stands under its newest lease: those of before are of no use any more.
+    async fn give_back_older(&self, address: i64) {
+        let older: Vec<_> = self.state().addresses.extract_if(.., |(lease, _)| *lease != address).collect();
+        join_all(older.into_iter().map(|(lease, _)| self.revoke(lease))).await;
+    }
+
+    /// It lives no longer, and has no place. Its address stays until it lives again, or its time is over: the others miss
+    /// its answer.
+    async fn give_up_place(&self) {
+        self.standing.fall();
+        let place = {
+            let mut state = self.state();
+            state.holds_until = None;
+            state.place.take()
+        };
+        if let Some(place) = place {
+            self.revoke(place).await;
+        }
     }
 
     async fn revoke(&self, lease: i64) {
@@ -240,11 +280,7 @@ impl Replicas for Presence {
         async move {
             let live = async {
                 loop {
-                    if let Err(fault) = self.live().await {
-                        tracing::warn!(%fault, "this replica has no place among the others; taking one again");
-                    }
-                    self.standing.fall();
-                    *self.state() = State::default();
+                    self.live_once().await;
                     sleep(PAUSE).await;
                 }
             };
@@ -255,8 +291,9 @@ impl Replicas for Presence {
 
     fn leave(&self) -> BoxFuture<'_, ()> {
         async move {
-            let Some(leases) = std::mem::take(&mut *self.state()).leases else { return };
-            tokio::join!(self.revoke(leases.place), self.revoke(leases.address));
+            let State { place, addresses, .. } = std::mem::take(&mut *self.state());
+            let addresses = addresses.into_iter().map(|(lease, _)| lease);
+            join_all(place.into_iter().chain(addresses).map(|lease| self.revoke(lease))).await;
         }
         .boxed()
     }
@@ -269,14 +306,4 @@ fn seconds(term: Duration) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lease_lasts_at_least_as_long_as_a_replica_believes() {
-        for (term, granted) in [(2_000, 2), (2_001, 3), (2_900, 3), (10_000, 10)] {
-            assert_eq!(seconds(Duration::from_millis(term)), granted, "{term} ms");
-        }
-        assert_eq!(seconds(Duration::MAX), i64::MAX);
-    }
-}
+mod tests;
