@@ -1,4 +1,5 @@
-//! Connections that rest: closed when they rest too long, and soon while the proxy drains.
+//! Connections that rest: closed when they rest too long, and soon while the proxy drains. A connection on which nothing
+//! moves rests too, whatever is in flight on it: its peers may have vanished.
 //!
 //! Engines say when they are busy, which costs a store; a look is taken on the worker's patrol, so that no timer runs
 //! beside a request.
@@ -61,18 +62,21 @@ struct Rest<'a> {
     watched: Watched,
     draining: bool,
     turns: u32,
+    /// Whether the connection has made a step since the last look: a socket of it was ready.
+    moved: bool,
     quiet: u32,
 }
 
 impl<'a> Rest<'a> {
     fn new(client: &'a Client) -> Self {
         let watched = client.worker.patrol.watch();
-        let rest = Self { client, watched, draining: false, turns: 0, quiet: 0 };
+        let rest = Self { client, watched, draining: false, turns: 0, moved: false, quiet: 0 };
         rest.watched.allow(rest.until_next());
         rest
     }
 
-    /// Polled with every step of a connection: two loads, unless there is something to look at.
+    /// Polled with every step of a connection: two loads and a store, unless there is something to look at. The patrol's
+    /// own call is no step.
     #[inline]
     fn look(&mut self) -> Option<Event> {
         if self.draining != self.client.worker.shared.drain.draining() {
@@ -80,14 +84,20 @@ impl<'a> Rest<'a> {
             self.turns = self.client.activity.turns.get();
             self.watched.allow(self.until_next());
         }
-        if self.watched.is_over() { self.count() } else { None }
+        if self.watched.is_over() {
+            return self.count();
+        }
+        self.moved = true;
+        None
     }
 
     #[cold]
     fn count(&mut self) -> Option<Event> {
         let activity = &self.client.activity;
+        let moved = std::mem::take(&mut self.moved);
+        let stalled = !moved && !self.draining;
         let rested = !activity.busy.get() && activity.turns.get() == self.turns;
-        self.quiet = if rested { self.quiet + 1 } else { 0 };
+        self.quiet = if rested || stalled { self.quiet + 1 } else { 0 };
         self.turns = activity.turns.get();
         self.watched.allow(self.until_next());
         match (self.draining, self.quiet) {

@@ -15,3 +15,4 @@ mod relaying;
 mod request_timeout;
 mod resets;
 mod retries;
+mod stalled;

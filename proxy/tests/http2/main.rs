@@ -30,4 +30,5 @@ mod process;
 mod request_timeout;
 mod resets;
 mod routing;
+mod stalled;
 mod websocket;
