@@ -381,7 +381,8 @@ impl<D: Copy + Eq + Hash> Remembered<D> {
 pub(crate) fn line(event: &Event) -> Bytes {
     let mut text = serde_json::to_vec(event).unwrap_or_default();
     text.push(b'\n');
-    text.into()
+    // without the room that it grew by: it may be kept for as long as its unit
+    text.into_boxed_slice().into()
 }
 
 #[cfg(test)]

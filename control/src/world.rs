@@ -11,7 +11,7 @@ use std::{
 
 use bellhop_api::{
     Kind, Manifest, RoutingKey, Status,
-    watch::{KeyUnit, Unit, UnitName},
+    watch::{KeyUnit, Unit},
 };
 use bellhop_route::plan::{self, Change, Effects, FullName, ObjectName, Planner};
 use jiff::Timestamp;
@@ -55,11 +55,11 @@ impl Held {
 pub(crate) struct World {
     objects: BTreeMap<ObjectName, Arc<Held>>,
     names: BTreeMap<Arc<str>, Vec<IpAddr>>,
-    units: HashMap<RoutingKey, Arc<KeyUnit>>,
     /// Who names what, to find what an edit touches.
     users: BTreeMap<FullName, BTreeSet<ObjectName>>,
     hosts: BTreeMap<String, BTreeSet<ObjectName>>,
-    claims: BTreeMap<RoutingKey, BTreeSet<ObjectName>>,
+    /// Sorted. Nearly always there is one, for which a tree would take ten times the room.
+    claims: BTreeMap<RoutingKey, Vec<ObjectName>>,
     /// When something happens to an object by time alone, and since when it is only remembered.
     due: BTreeSet<(Timestamp, ObjectName)>,
     remembered: BTreeSet<(Timestamp, ObjectName)>,
@@ -93,7 +93,6 @@ impl World {
         Self {
             objects: BTreeMap::new(),
             names: BTreeMap::new(),
-            units: HashMap::new(),
             users: BTreeMap::new(),
             hosts: BTreeMap::new(),
             claims: BTreeMap::new(),
@@ -212,7 +211,6 @@ impl World {
             }
         }
         let effects = self.planner.apply(changes);
-        self.note_units(&effects);
         touched.objects.extend(effects.statuses.iter().map(|(name, _)| name.clone()));
         for name in &touched.objects {
             if !touched.before.contains_key(name) {
@@ -226,7 +224,7 @@ impl World {
     /// What edits would do, for one object above all; nothing is changed in the end.
     pub(crate) fn preview(&mut self, edits: Vec<Edit>, name: &ObjectName, now: Timestamp) -> Preview {
         let units = |world: &Self, keys: &[RoutingKey]| -> Vec<Option<Arc<KeyUnit>>> {
-            keys.iter().map(|key| world.units.get(key).cloned()).collect()
+            keys.iter().map(|key| world.planner.key(key).cloned()).collect()
         };
         let outcome = self.apply(edits, now);
         let keys: Vec<_> = outcome.effects.put.iter().filter_map(key_of).collect();
@@ -332,20 +330,22 @@ impl World {
             }
         }
         if let Some(key) = &held.key {
-            set(&mut self.claims, key.clone(), name, present);
+            self.claim(key, name, present);
         }
     }
 
-    fn note_units(&mut self, effects: &Effects) {
-        for unit in &effects.put {
-            if let Unit::Key(unit) = unit {
-                self.units.insert(unit.key.clone(), Arc::new(unit.clone()));
+    fn claim(&mut self, key: &RoutingKey, name: &ObjectName, present: bool) {
+        let claims = self.claims.entry(key.clone()).or_default();
+        match claims.binary_search(name) {
+            Err(at) if present => {
+                claims.reserve_exact(1);
+                claims.insert(at, name.clone());
             }
+            Ok(at) if !present => drop(claims.remove(at)),
+            _ => {}
         }
-        for name in &effects.delete {
-            if let UnitName::Key(key) = name {
-                self.units.remove(key);
-            }
+        if claims.is_empty() {
+            self.claims.remove(key);
         }
     }
 }

@@ -112,7 +112,7 @@ impl Embedded {
     /// # Errors
     /// Never, in practice.
     pub fn in_memory() -> Result<Self, OpenError> {
-        Self::start(Database::builder().create_with_backend(InMemoryBackend::new())?, None)
+        Self::start(file::builder().create_with_backend(InMemoryBackend::new())?, None)
     }
 
     fn epoch(&self) -> MutexGuard<'_, String> {

@@ -84,9 +84,11 @@ impl World {
                     created_ms: created_ms(&sandbox.metadata),
                     key: held.key.clone()?,
                     labels: sandbox.metadata.labels.clone(),
+                    // exactly as many as there are: they are kept as long as the object
                     overrides: overrides
                         .filter_map(|each| self.plan_override(each, name, &mut notes))
-                        .collect(),
+                        .collect::<Box<[_]>>()
+                        .into_vec(),
                     lost: lost(held, now),
                     gone,
                 })

@@ -47,6 +47,8 @@ impl World {
             None => condition("Ready", true, "Accepted", ""),
         };
         status.conditions.insert(0, ready);
+        // it is kept as long as the object
+        status.conditions.shrink_to_fit();
         let old = before.and_then(Option::as_ref).map(|held| &held.status);
         let generation = held.stored.object.metadata().generation;
         for condition in &mut status.conditions {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use bellhop_api::watch::Event;
+use bellhop_api::watch::{Event, UnitName};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -115,6 +115,22 @@ fn statuses(world: &World) -> Vec<(ObjectName, Status)> {
     world.all().map(|(name, held)| (name.clone(), held.status.clone())).collect()
 }
 
+#[test]
+fn what_is_kept_for_each_object_has_no_room_to_spare() {
+    let mut world = World::new(Networks::private(false));
+    let overrides = json!([{ "service": "route", "port": 80, "endpoints": ["10.0.0.7"] }]);
+    let sandbox = stored("Sandbox", "a", json!({ "overrides": overrides }), json!({}));
+    let name = name_of(Kind::Sandbox, sandbox.object.metadata()).unwrap();
+    let effects = world.apply(vec![Edit::Object(name.clone(), Some(sandbox))], NOW).effects;
+    let conditions = &world.any(&name).unwrap().status.conditions;
+    assert_eq!(conditions.capacity(), conditions.len());
+    assert!(world.claims.values().all(|claims| claims.capacity() == 1));
+    let unit = effects.put.into_iter().find(|unit| matches!(unit, Unit::Key(_))).unwrap();
+    let line = crate::feed::line(&Event::Put { unit, position: None });
+    let bytes = line.len();
+    assert_eq!(line.try_into_mut().unwrap().capacity(), bytes);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -154,14 +170,14 @@ proptest! {
         for edit in edits {
             world.apply(vec![edit], NOW);
         }
-        let (before, units) = (statuses(&world), world.units.clone());
+        let (before, units) = (statuses(&world), world.planner.units());
         let name = match &tried {
             Edit::Object(name, _) => name.clone(),
             Edit::Name(..) => ObjectName { kind: Kind::Service, name: FullName { namespace: "a".parse().unwrap(), name: "b".parse().unwrap() } },
         };
         world.preview(vec![tried], &name, NOW);
         prop_assert_eq!(statuses(&world), before);
-        prop_assert_eq!(&world.units, &units);
+        prop_assert_eq!(world.planner.units(), units);
         prop_assert!(world.apply(Vec::new(), NOW).effects.put.is_empty());
     }
 }

@@ -5,7 +5,18 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
-use redb::Database;
+use redb::{Builder, Database};
+
+/// Pages that the database keeps in memory. It is read as a whole, at the start, and then written alone: unless told
+/// otherwise it would come to keep all of it, up to 1 GiB.
+const CACHE_BYTES: usize = 8 << 20;
+
+/// How a database is opened.
+pub(super) fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
 
 /// A database, and where it lies; in memory where that is nowhere.
 #[derive(Debug)]
@@ -50,7 +61,7 @@ impl File {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         // the file is locked until the old one is closed
         *open = None;
-        *open = Some(Database::create(path).map_err(redb::Error::from)?);
+        *open = Some(builder().create(path).map_err(redb::Error::from)?);
         Ok(())
     }
 }

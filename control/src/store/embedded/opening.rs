@@ -10,7 +10,7 @@ use redb::{
     TableDefinition, TableError,
 };
 
-use super::{META, OpenError, RECORDS, read_all};
+use super::{META, OpenError, RECORDS, file::builder, read_all};
 use crate::store::{
     life::LifeFile,
     schema::{SCHEMA, migrate},
@@ -18,7 +18,7 @@ use crate::store::{
 
 /// Opens (or makes) a file; says where another process has it.
 pub(super) fn open(path: &Path) -> Result<Database, OpenError> {
-    Database::create(path).map_err(|error| match error {
+    builder().create(path).map_err(|error| match error {
         redb::DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(path.to_owned()),
         other => other.into(),
     })

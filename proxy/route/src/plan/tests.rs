@@ -229,7 +229,7 @@ fn overrides_of_a_group_that_differ_for_one_destination_are_a_conflict_that_name
     let between = [full("x"), full("y")];
     let destination = "a:80".parse().unwrap();
     assert_eq!(status.disagreements, BTreeSet::from([Disagreement::Destination { destination, between }]));
-    assert_eq!(status.routed, BTreeSet::from(["b:80".parse().unwrap()]));
+    assert_eq!(*status.routed, ["b:80".parse().unwrap()]);
     assert_eq!(routes(&planner, "x").len(), 2, "the sandboxes themselves go on");
 
     let agreed = sandbox("y", &[("a:80", "10.0.0.7:80")]);
