@@ -1,9 +1,11 @@
 //! Everything that is not HTTP: both directions, byte for byte, with back-pressure.
 //!
 //! An end is passed on as an end, and a reset as a reset, so that a cut stream never looks whole. An idle tunnel holds
-//! no buffer: bytes pass through one that the worker lends, and only those that the receiver did not take are kept.
+//! no buffer: bytes pass through one that the worker lends, and only those that the receiver did not take are kept. Where
+//! much passes in a row it is not copied at all ([`splice`]).
 
 mod carrying;
+mod splice;
 
 use std::{
     cell::{Cell, RefCell},
@@ -129,6 +131,8 @@ struct Direction<'a> {
     total: &'a AtomicU64,
     /// How many of the first bytes are not to be counted.
     counted: Cell<usize>,
+    /// Steps in a row that a receiver took whole and that were worth no copy.
+    long: Cell<u8>,
 }
 
 impl<'a> Direction<'a> {
@@ -139,7 +143,7 @@ impl<'a> Direction<'a> {
         total: &'a AtomicU64,
         counted: usize,
     ) -> Self {
-        Self { from, to, moved, total, counted: Cell::new(counted) }
+        Self { from, to, moved, total, counted: Cell::new(counted), long: Cell::new(0) }
     }
 
     /// Copies until the sender's end, and passes that on.
@@ -148,13 +152,13 @@ impl<'a> Direction<'a> {
         drop(first);
         loop {
             self.from.readable().await?;
-            match self.pass() {
+            match self.step() {
                 Ok(Passed::End) => {
                     // A receiver that is gone already tells so by itself.
                     let _ = SockRef::from(self.to).shutdown(Shutdown::Write);
                     return Ok(());
                 }
-                Ok(Passed::All) => {}
+                Ok(Passed::All(_)) => {}
                 Ok(Passed::Left(left)) => self.deliver(&left).await?,
                 Err(error) if error.kind() == WouldBlock => {}
                 Err(error) => return Err(error),
@@ -162,6 +166,22 @@ impl<'a> Direction<'a> {
             // A fast pair of peers shall not keep the worker from its other connections.
             consume_budget().await;
         }
+    }
+
+    /// Moves once what there is; without a copy where the last steps moved much.
+    fn step(&self) -> io::Result<Passed> {
+        let spliced =
+            (self.long.get() == LONG).then(|| splice::pass(self.from, self.to, |count| self.count(count)));
+        let passed = match spliced {
+            Some(Err(error)) if error.kind() == io::ErrorKind::Unsupported => self.pass(),
+            Some(passed) => passed,
+            None => self.pass(),
+        }?;
+        self.long.set(match passed {
+            Passed::All(length) if length >= MUCH => LONG.min(self.long.get() + 1),
+            _ => 0,
+        });
+        Ok(passed)
     }
 
     /// Reads once and writes once, through the worker's buffer.
@@ -179,7 +199,7 @@ impl<'a> Direction<'a> {
             };
             self.count(written);
             let left = bytes.get(written..).unwrap_or_default();
-            Ok(if left.is_empty() { Passed::All } else { Passed::Left(left.into()) })
+            Ok(if left.is_empty() { Passed::All(read) } else { Passed::Left(left.into()) })
         })
     }
 
@@ -210,11 +230,15 @@ impl<'a> Direction<'a> {
 enum Passed {
     /// The sender has ended.
     End,
-    /// The receiver took everything.
-    All,
+    /// The receiver took everything: so many bytes.
+    All(usize),
     /// The receiver did not take these.
     Left(Box<[u8]>),
 }
+
+/// So many steps in a row that move so much, and the next ones are spliced.
+const LONG: u8 = 8;
+const MUCH: usize = 32 * 1024;
 
 /// As much as a socket's buffer usually holds: fewer calls for each byte.
 const BUFFER_BYTES: usize = 64 * 1024;

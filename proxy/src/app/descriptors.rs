@@ -4,7 +4,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Connections held at once unless told.
 const CONNECTIONS: usize = 10_000;
-/// Descriptors for everything else: listeners, event queues, the watch, files.
+/// Descriptors for everything else: listeners, event queues, the watch, files, the pipe that each worker may have.
 const RESERVE: u64 = 100;
 /// A connection may take one for its client, one to the baseline and one to a sandbox.
 const EACH: u64 = 3;

@@ -3,6 +3,7 @@
 mod detection;
 mod ends;
 mod explicit;
+mod long;
 mod refusals;
 
 use std::{
