@@ -29,7 +29,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7070", env = "BELLHOP_LISTEN")]
     listen: SocketAddr,
 
-    /// Directory of the embedded store (file bellhop.redb); made if it is not there
+    /// Directory of the embedded store (file bellhop.redb); made, with mode 0700, if it is not there
     #[arg(long, value_name = "DIR", default_value = "./bellhop-data", env = "BELLHOP_DATA_DIR")]
     data_dir: PathBuf,
 

@@ -18,6 +18,7 @@ mod expiry;
 mod feed;
 mod names;
 pub mod networks;
+mod private;
 mod record;
 mod registry;
 mod replicas;

@@ -18,7 +18,10 @@ use super::{
     Tokens,
     token::{NoRandom, StoredToken, fresh_token, token_record},
 };
-use crate::store::{Expect, Store, StoreError, Write};
+use crate::{
+    private,
+    store::{Expect, Store, StoreError, Write},
+};
 
 /// Id of the first token.
 const ID: &str = "bootstrap";
@@ -110,7 +113,7 @@ fn withdraw(path: &Path, token: &Secret) -> io::Result<()> {
 /// Writes a file for its owner alone; one that is there is replaced, whatever its mode was.
 fn write(path: &Path, token: &Secret) -> io::Result<()> {
     if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
+        private::directory(directory)?;
     }
     let new = path.with_extension("new");
     fs::remove_file(&new).or_else(|error| match error.kind() {

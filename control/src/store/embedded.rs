@@ -31,6 +31,8 @@ const RECORDS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("r
 const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
 /// The database in its directory.
 const FILE: &str = "bellhop.redb";
+/// How the names of all files of this store begin: the database, its copies in older forms, the mark of its last start.
+const FILES: &str = "bellhop.";
 /// Commits kept for watchers that are a little behind.
 const KEPT: usize = 1_024;
 /// Commits in one transaction at most.
@@ -90,13 +92,12 @@ struct Recent {
 
 impl Embedded {
     /// Opens (or makes) `bellhop.redb` in `directory`. A file in an older form is brought into the present one, and a
-    /// copy of it laid aside.
+    /// copy of it laid aside. Who may read these files may read every token's hash, so that is the owner alone.
     ///
     /// # Errors
     /// When the directory or the file cannot be used, another process uses it, or a later version has written it.
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(directory)?;
-        let path = directory.join(FILE);
+        let path = opening::place(directory)?;
         let database = opening::upgraded(&path)?;
         Self::start(database, Some(path))
     }

@@ -4,9 +4,12 @@
 //! none stands beside it), and then a new epoch begins: revisions may have gone back, and proxies must not compare them.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
+
+use crate::private;
 
 /// The mark beside the database.
 #[derive(Debug)]
@@ -23,8 +26,11 @@ impl LifeFile {
 
     pub(super) fn write(&self, mark: &str) -> io::Result<()> {
         let new = self.0.with_extension("life.new");
-        fs::write(&new, mark)?;
-        fs::File::open(&new)?.sync_all()?;
+        let mut file = private::file(&new)?;
+        // one that a crash left may be longer
+        file.set_len(0)?;
+        file.write_all(mark.as_bytes())?;
+        file.sync_all()?;
         fs::rename(&new, &self.0)
     }
 }

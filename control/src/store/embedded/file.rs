@@ -1,11 +1,13 @@
 //! The database, which after a fault of the disk must be closed and opened again before it does anything more.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{PoisonError, RwLock},
 };
 
-use redb::{Builder, Database};
+use redb::{Builder, Database, DatabaseError, backends::FileBackend};
+
+use crate::private;
 
 /// Pages that the database keeps in memory. It is read as a whole, at the start, and then written alone: unless told
 /// otherwise it would come to keep all of it, up to 1 GiB.
@@ -61,7 +63,12 @@ impl File {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         // the file is locked until the old one is closed
         *open = None;
-        *open = Some(builder().create(path).map_err(redb::Error::from)?);
+        *open = Some(create(path).map_err(redb::Error::from)?);
         Ok(())
     }
+}
+
+/// Opens a database, or makes it, for this account alone.
+pub(super) fn create(path: &Path) -> Result<Database, DatabaseError> {
+    builder().create_with_backend(FileBackend::new(private::file(path)?)?)
 }

@@ -10,15 +10,25 @@ use redb::{
     TableDefinition, TableError,
 };
 
-use super::{META, OpenError, RECORDS, file::builder, read_all};
-use crate::store::{
-    life::LifeFile,
-    schema::{SCHEMA, migrate},
+use super::{FILE, FILES, META, OpenError, RECORDS, file::create, read_all};
+use crate::{
+    private,
+    store::{
+        life::LifeFile,
+        schema::{SCHEMA, migrate},
+    },
 };
+
+/// Where the database lies in a directory, which is made if it is not there; no other account may read what lies there.
+pub(super) fn place(directory: &Path) -> Result<PathBuf, OpenError> {
+    private::directory(directory)?;
+    private::tighten(directory, FILES)?;
+    Ok(directory.join(FILE))
+}
 
 /// Opens (or makes) a file; says where another process has it.
 pub(super) fn open(path: &Path) -> Result<Database, OpenError> {
-    builder().create(path).map_err(|error| match error {
+    create(path).map_err(|error| match error {
         redb::DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(path.to_owned()),
         other => other.into(),
     })

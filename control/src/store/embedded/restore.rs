@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use redb::{Database, ReadableTable as _};
 
-use super::{Embedded, FILE, META, OpenError, RECORDS, Revision, opening, read_all, revision};
+use super::{Embedded, META, OpenError, RECORDS, Revision, opening, read_all, revision};
 use crate::{
     backup::Backup,
     store::{SCHEMA, SchemaError, schema::migrate},
@@ -35,8 +35,7 @@ impl Embedded {
     /// When the store is in use, cannot be written, or holds something and `replace` was not said.
     pub fn restore(directory: &Path, mut backup: Backup, replace: bool) -> Result<(), RestoreError> {
         migrate(backup.schema, &mut backup.listing.records)?;
-        std::fs::create_dir_all(directory).map_err(OpenError::from)?;
-        let database = opening::open(&directory.join(FILE))?;
+        let database = opening::open(&opening::place(directory)?)?;
         let held = match read_all(&database, String::new()) {
             Ok(listing) => listing.records.len(),
             Err(redb::Error::TableDoesNotExist(_)) => 0,

@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 
 fn write(name: &str, expect: Expect, value: Option<&'static str>) -> Write {
@@ -56,4 +58,25 @@ async fn a_restart_keeps_records_revision_and_epoch_and_a_restored_backup_begins
     let restored = open().list().await.unwrap();
     assert_eq!(names(&restored), names(&first));
     assert_ne!(restored.epoch, first.epoch);
+}
+
+#[tokio::test]
+async fn no_other_account_may_read_what_lies_in_the_data_directory() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("data");
+    let mode = |name: &str| std::fs::metadata(directory.join(name)).unwrap().permissions().mode() & 0o777;
+    let names = ["bellhop.redb", "bellhop.life", "bellhop.redb.form-0"];
+    drop(Embedded::open(&directory).unwrap());
+    std::fs::copy(directory.join("bellhop.redb"), directory.join("bellhop.redb.form-0")).unwrap();
+    assert_eq!(mode(""), 0o700);
+    assert_eq!(names.map(mode), [0o600; 3]);
+
+    // as an earlier version left them
+    std::fs::write(directory.join("notes"), "of somebody else").unwrap();
+    for name in names.iter().chain(&["", "notes"]) {
+        std::fs::set_permissions(directory.join(name), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    drop(Embedded::open(&directory).unwrap());
+    assert_eq!(names.map(mode), [0o700, 0o600, 0o700], "the mark is made anew");
+    assert_eq!([mode(""), mode("notes")], [0o755; 2], "what is not this store's stays");
 }
