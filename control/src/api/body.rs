@@ -1,6 +1,6 @@
 //! Bodies: bounded, JSON, and understood or refused with the place of the fault.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use axum::body::Body;
 use bellhop_api::{Problem, ProblemType, Unique};
@@ -8,17 +8,25 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::server::Late;
 
 /// Largest body: far more than any object needs.
 pub(super) const LARGEST: usize = 1 << 20;
 
+/// Of a body that is too large so much is read and dropped, so long at most: over HTTP/1 a close with input unread can destroy
+/// the answer on its way (RFC 9112 §9.6).
+const DROPPED: usize = 32 << 20;
+const DROPS_FOR: Duration = Duration::from_secs(5);
+
 /// Reads a whole body.
-pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
-    match Limited::new(body, LARGEST).collect().await {
+pub(super) async fn read(mut body: Body) -> Result<Bytes, Problem> {
+    match Limited::new(&mut body, LARGEST).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
+            // what does not end in time is answered all the same
+            timeout(DROPS_FOR, drop_rest(body)).await.ok();
             Err(Problem::new(ProblemType::TooLarge, format!("at most {LARGEST} bytes are allowed")))
         }
         Err(error) => Err(match late(&*error) {
@@ -26,6 +34,11 @@ pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
             None => Problem::new(ProblemType::BadRequest, format!("the body broke off: {error}")),
         }),
     }
+}
+
+async fn drop_rest(body: Body) {
+    let mut rest = Limited::new(body, DROPPED);
+    while let Some(Ok(_)) = rest.frame().await {}
 }
 
 /// What came too late, among the causes of an error.

@@ -7,13 +7,15 @@ use axum::{
     extract::{Path, State},
 };
 use bellhop_api::{Problem, ProblemType, RoutingKey, answers::InForce};
-use serde::Deserialize;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until, timeout_at},
 };
 
-use super::{Failure, Shared, query::Strict};
+use super::{
+    Failure, Shared,
+    query::{Parameters, Query, Strict},
+};
 use crate::{
     control::Control, feed::KeyForm, registry::Waiting, replicas::Question, server::Phase, store::StoreError,
 };
@@ -24,11 +26,16 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest wait in one request.
 const LONGEST: u32 = 300;
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Debug)]
 pub(super) struct InForceQuery {
     /// Answers when it is in force, or after this long.
     wait_seconds: Option<u32>,
+}
+
+impl Parameters for InForceQuery {
+    fn read(query: &mut Query) -> Option<Self> {
+        Some(Self { wait_seconds: query.number("waitSeconds", 0..=u32::MAX) })
+    }
 }
 
 pub(super) async fn in_force(

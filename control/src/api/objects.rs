@@ -28,7 +28,6 @@ use crate::{
 
 /// Objects on a page where nobody says how many; and the most that anybody gets.
 const PAGE: usize = 500;
-const LARGEST_PAGE: usize = 5_000;
 const JSON: &[&str] = &["application/json"];
 /// The least that sorts before and after every name.
 const FIRST: &str = "0";
@@ -166,7 +165,7 @@ fn page(
         Some(text) => text.parse().map_err(|error| bad("labelSelector", text, format!("{error}")))?,
         None => Selector::default(),
     };
-    let limit = query.limit.filter(|limit| *limit > 0).unwrap_or(PAGE).min(LARGEST_PAGE);
+    let limit = query.limit.unwrap_or(PAGE);
     let from = match &query.continue_token {
         Some(token) => {
             read_token(token).ok_or_else(|| bad("continue", token, "not a token of ours".into()))?

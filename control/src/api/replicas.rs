@@ -8,23 +8,30 @@ use bellhop_api::{
     answers::{ReplicaInForce, ReplicaProxies},
 };
 use http::HeaderMap;
-use serde::Deserialize;
 
 use super::{
     Api, Failure, Shared,
-    query::{NoQuery, Strict},
+    query::{NoQuery, Parameters, Query, Strict},
 };
 use crate::replicas::SECRET;
 
 /// The other replica waits for a second.
 const CATCHES_UP_WITHIN: Duration = Duration::from_millis(700);
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub(super) struct HoldsQuery {
     key: RoutingKey,
     digest: String,
     revision: u64,
+}
+
+impl Parameters for HoldsQuery {
+    fn read(query: &mut Query) -> Option<Self> {
+        let key = query.parsed("key", "must be a routing key", |text| text.parse().ok());
+        let (digest, revision) = (query.text("digest"), query.number("revision", 0..=u64::MAX));
+        let (key, digest) = (query.needed("key", key), query.needed("digest", digest));
+        Some(Self { revision: query.needed("revision", revision)?, key: key?, digest: digest? })
+    }
 }
 
 pub(super) async fn proxies(

@@ -16,11 +16,10 @@ use bellhop_api::{
 use bellhop_route::{Keys, Place, Route, Verdict, decide};
 use futures_util::StreamExt as _;
 use http::header;
-use serde::Deserialize;
 
 use super::{
     Api, Failure, Shared, proxies,
-    query::{Strict, flag},
+    query::{Parameters, Query, Strict},
 };
 use crate::{
     access::Caller,
@@ -28,15 +27,24 @@ use crate::{
     record::describe,
 };
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub(super) struct RoutesQuery {
-    #[serde(default, deserialize_with = "flag")]
     watch: bool,
     since: Option<String>,
-    #[serde(alias = "timeoutSeconds")]
     timeout_seconds: Option<u32>,
     proxy: Option<String>,
+}
+
+impl Parameters for RoutesQuery {
+    fn read(query: &mut Query) -> Option<Self> {
+        query.alias("timeoutSeconds", "timeout_seconds");
+        Some(Self {
+            watch: query.flag("watch"),
+            since: query.text("since"),
+            timeout_seconds: query.number("timeout_seconds", 0..=u32::MAX),
+            proxy: query.text("proxy"),
+        })
+    }
 }
 
 /// All units, or a watch of them.

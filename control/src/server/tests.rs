@@ -106,6 +106,20 @@ async fn a_body_that_is_not_there_in_time_is_answered_408() {
     assert!(told.starts_with("HTTP/1.1 408") && told.contains("application/problem+json"), "{told}");
 }
 
+/// B18.
+#[tokio::test]
+async fn a_client_that_sends_a_body_far_too_large_to_its_end_reads_413() {
+    let running = control(&[], Limits::default()).await;
+    let mut stream = connect(&running, b"PUT /v1/namespaces/default/services/a HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    // more than the kernel holds for both sides, so that nobody can write it to its end who is not read
+    let chunk = [&b"100000\r\n"[..], &vec![b' '; 1 << 20], b"\r\n"].concat();
+    for _ in 0..24 {
+        stream.write_all(&chunk).await.unwrap();
+    }
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 413 "));
+}
+
 #[tokio::test]
 async fn one_address_gets_so_many_connections_and_what_is_refused_is_counted() {
     let limits = Limits { connections_per_address: Some(2), ..Limits::default() };

@@ -106,6 +106,37 @@ async fn errors_of_the_router_are_problem_documents_too() {
 }
 
 #[tokio::test]
+async fn b18_a_faulty_query_is_refused_with_every_parameter_that_is_wrong_its_value_and_what_is_allowed() {
+    let server = Server::start().await;
+    for (path, faults) in [
+        ("services?labelSelector=a%3D%3D%3Db", &[("labelSelector", "a===b", "")][..]),
+        ("services?continue=x", &[("continue", "x", "")]),
+        ("services?limit=many", &[("limit", "many", "from 1 to 5000")]),
+        ("services?limit=0", &[("limit", "0", "from 1 to 5000")]),
+        ("services?limit=5001", &[("limit", "5001", "from 1 to 5000")]),
+        ("services?limit=1&limit=2", &[("limit", "2", "once")]),
+        ("services?watch=true", &[("watch", "true", "labelSelector, limit, continue")]),
+        ("services?limit=-1&x=y", &[("limit", "-1", "from 1"), ("x", "y", "allowed are")]),
+        ("routes?watch=maybe", &[("watch", "maybe", "true or false")]),
+        ("routes?timeoutSeconds=1&timeout_seconds=2", &[("timeout_seconds", "2", "once")]),
+        ("keys/a/in-force?waitSeconds=1.5", &[("waitSeconds", "1.5", "whole number from 0")]),
+        ("status?verbose=1", &[("verbose", "1", "no parameter")]),
+    ] {
+        let answer = server.get(&format!("/v1/{path}")).await;
+        let named: Vec<_> = faults.iter().map(|(field, ..)| *field).collect();
+        assert_problem(&answer, StatusCode::BAD_REQUEST, named[0]);
+        assert_eq!(answer.fields(), named, "{path}");
+        for (error, (_, value, rule)) in answer.body["errors"].as_array().unwrap().iter().zip(faults) {
+            assert_eq!(error["value"], *value, "{path}");
+            assert!(error["detail"].as_str().unwrap().contains(rule), "{path}: {error}");
+        }
+    }
+    let internal = server.get("/internal/v1/in-force?revision=x&key=").await;
+    assert_problem(&internal, StatusCode::BAD_REQUEST, "digest");
+    assert_eq!(internal.fields(), ["key", "revision", "digest"]);
+}
+
+#[tokio::test]
 async fn b21_a_loopback_listener_answers_no_foreign_host_and_no_web_page() {
     let server = Server::start().await;
     for headers in

