@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, CommandFactory, FromArgMatches, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, ValueEnum, builder::Resettable};
 use ipnet::IpNet;
 
 use crate::networks::Networks;
@@ -128,7 +128,8 @@ pub enum UsageError {
 }
 
 impl Config {
-    /// Reads flags, without the program's name in front, and the environment beneath them.
+    /// Reads flags, without the program's name in front, and nothing else: the environment is for programs that people
+    /// start, not for a control plane inside of another program.
     ///
     /// # Errors
     /// All faults found.
@@ -144,7 +145,8 @@ impl Config {
             flags: Flags,
         }
         let args = std::iter::once(OsString::from("bellhop-control")).chain(args.into_iter().map(Into::into));
-        let matches = Alone::command().try_get_matches_from(args)?;
+        let command = Alone::command().mut_args(|flag| flag.env(Resettable::Reset));
+        let matches = command.try_get_matches_from(args)?;
         Alone::from_arg_matches(&matches)?.flags.resolve()
     }
 }

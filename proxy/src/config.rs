@@ -17,7 +17,7 @@ mod telemetry;
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::{CommandFactory as _, FromArgMatches as _, builder::Resettable};
 use serde::Serialize;
 
 pub use admin::{Admin, AdminAddress};
@@ -101,8 +101,8 @@ impl Flags {
 }
 
 impl Config {
-    /// Reads flags as [`main_from`](crate::app::main_from) does, without the program's name in front, and the
-    /// environment beneath them.
+    /// Reads flags as [`main_from`](crate::app::main_from) does, without the program's name in front, and nothing else:
+    /// the environment is for programs that people start, not for a proxy inside of another program.
     ///
     /// # Errors
     /// All faults found; a flag that does not exist is one.
@@ -117,8 +117,11 @@ impl Config {
             #[command(flatten)]
             flags: Flags,
         }
-        let matches = Alone::command().try_get_matches_from(args).map_err(Faults::from)?;
-        Alone::from_arg_matches(&matches).map_err(Faults::from)?.flags.resolve()
+        let command = Alone::command().mut_args(|flag| flag.env(Resettable::Reset));
+        let matches = command.try_get_matches_from(args).map_err(Faults::from)?;
+        let mut config = Alone::from_arg_matches(&matches).map_err(Faults::from)?.flags.resolve()?;
+        config.handover.activation = None;
+        Ok(config)
     }
 }
 

@@ -10,6 +10,8 @@ mod status;
 mod together;
 mod wait;
 
+pub(crate) use self::wait::still_open;
+
 use crate::{
     args::{Cli, Command, Format, GroupCommand, SandboxCommand, ServiceCommand},
     client::Client,

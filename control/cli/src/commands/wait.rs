@@ -83,7 +83,8 @@ fn lost(now: &InForce) -> String {
     if now.lost.is_empty() { String::new() } else { format!("; lost: {}", now.lost.join(", ")) }
 }
 
-fn still_open(now: &InForce) -> String {
+/// What is open where a key is not in force, in words.
+pub(crate) fn still_open(now: &InForce) -> String {
     if !now.unanswered.is_empty() {
         return format!(
             "{} counted; control replicas that do not answer: {}{}",

@@ -14,7 +14,7 @@ use super::{
     CannotStart,
     service::{Role, Service},
 };
-use crate::{client::Client, output::Paint};
+use crate::{client::Client, commands::still_open, output::Paint};
 
 /// The services, each calling the next.
 pub(super) const CHAIN: [&str; 3] = ["frontend", "customer", "route"];
@@ -226,9 +226,35 @@ async fn in_force(client: &Client, key: &str) -> Result<(), CannotStart> {
             return Ok(());
         }
         if Instant::now() >= deadline {
-            let why = format!("{key} is not in force on {} proxies after 10 s: {now:?}", CHAIN.len());
-            return Err(CannotStart::new("the routes", why));
+            return Err(CannotStart::new("the routes", not_in_force(&now)));
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn not_in_force(now: &InForce) -> String {
+    let open = if now.in_force { format!("{} alone hold it", now.proxies) } else { still_open(now) };
+    let seconds = IN_FORCE_WITHIN.as_secs();
+    format!("{} is not in force on {} proxies after {seconds} s: {open}", now.key, CHAIN.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_that_are_not_in_force_in_time_are_told_in_words() {
+        let now = InForce {
+            key: "pr-15".parse().unwrap(),
+            in_force: false,
+            digest: String::new(),
+            proxies: 2,
+            waiting_for: vec!["demo-route".to_owned()],
+            lost: Vec::new(),
+            unanswered: Vec::new(),
+        };
+        let words =
+            "pr-15 is not in force on 3 proxies after 10 s: 2 proxies counted, waiting for demo-route";
+        assert_eq!(not_in_force(&now), words);
     }
 }

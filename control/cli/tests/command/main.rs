@@ -1,114 +1,14 @@
 //! The command, as people type it, against a real control plane and a real proxy.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of a test may fail it")]
 
+mod desk;
+
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::Path,
-    process::{Command, Output, Stdio},
-    time::Duration,
 };
 
-use serde_json::Value;
-
-/// Whatever is waited for comes within this time, or the test fails.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// A control plane in this process, and the command that speaks to it.
-struct Desk {
-    control: bellhop_control::app::Running,
-    files: tempfile::TempDir,
-}
-
-/// How a command ended.
-struct Ended {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ended {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|why| panic!("{why}: {}{}", self.out, self.err))
-    }
-
-    /// The output, of a command that was to succeed.
-    fn done(self) -> String {
-        assert_eq!(self.code, 0, "{}{}", self.out, self.err);
-        self.out
-    }
-
-    /// What was said of a failure, of a command that was to end with this code.
-    fn failed(self, code: i32) -> String {
-        assert_eq!(self.code, code, "{}{}", self.out, self.err);
-        self.err
-    }
-}
-
-impl Desk {
-    async fn open() -> Self {
-        let config = bellhop_control::config::Config::from_args(["--listen=127.0.0.1:0", "--store=memory"]);
-        let control = bellhop_control::app::start(config.unwrap()).await.unwrap();
-        Self { control, files: tempfile::tempdir().unwrap() }
-    }
-
-    fn server(&self) -> String {
-        format!("http://{}", self.control.addr())
-    }
-
-    async fn run(&self, args: &[&str]) -> Ended {
-        self.run_with(args, "").await
-    }
-
-    /// Runs the command with something on its standard input.
-    async fn run_with(&self, args: &[&str], input: &str) -> Ended {
-        run(command(&self.server(), args), input).await
-    }
-
-    /// A file of this content.
-    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
-        let path = self.files.path().join(name);
-        std::fs::write(&path, content).unwrap();
-        path.display().to_string()
-    }
-
-    /// A proxy that holds control's routes.
-    async fn proxy(&self) -> bellhop_proxy::app::Running {
-        let args = [
-            "--listen=127.0.0.1:0".to_owned(),
-            "--upstream=127.0.0.1:9".to_owned(),
-            "--destination=route:8080".to_owned(),
-            format!("--control={}", self.server()),
-            "--proxy-id=p1".to_owned(),
-            "--admin=127.0.0.1:0".to_owned(),
-            "--workers=1".to_owned(),
-        ];
-        let config = bellhop_proxy::config::Config::from_args(args).unwrap();
-        tokio::task::spawn_blocking(|| bellhop_proxy::app::start(config)).await.unwrap().unwrap()
-    }
-}
-
-fn command(server: &str, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bellhop"));
-    command.args(args).env("BELLHOP_SERVER", server).env_remove("BELLHOP_NAMESPACE");
-    // nobody's own contexts
-    command.env("BELLHOP_CONFIG", "/nonexistent/bellhop.yaml").env_remove("BELLHOP_CONTEXT");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-async fn run(mut command: Command, input: &str) -> Ended {
-    let input = input.to_owned();
-    let ran = tokio::task::spawn_blocking(move || {
-        let mut child = command.spawn().unwrap();
-        // one that reads nothing may have ended already
-        child.stdin.take().unwrap().write_all(input.as_bytes()).ok();
-        child.wait_with_output().unwrap()
-    });
-    let Output { status, stdout, stderr } =
-        tokio::time::timeout(DEADLINE, ran).await.expect("the command ends").unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ended { code: status.code().expect("an exit code"), out: text(stdout), err: text(stderr) }
-}
+use desk::{DEADLINE, Desk, command, run};
 
 const ALL_KINDS: &str = "
 apiVersion: bellhop.dev/v1alpha1
@@ -361,8 +261,18 @@ async fn header_and_completion_need_no_control_plane() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_demo_prints_five_trees_and_ends_well() {
-    let said = run(command("not an address", &["demo"]), "").await.done();
+async fn the_demo_prints_five_trees_and_ends_well_whatever_the_environment_says() {
+    let mut demo = command("not an address", &["demo"]);
+    for (name, value) in [
+        ("BELLHOP_AUTH", "required"),
+        ("BELLHOP_CARRIERS", "header=X"),
+        ("BELLHOP_TLS_CERT_FILE", "/nonexistent"),
+        ("BELLHOP_TOKEN_FILE", "/nonexistent"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://nowhere:4318"),
+    ] {
+        demo.env(name, value);
+    }
+    let said = run(demo, "").await.done();
     assert_eq!(said.matches("  frontend ").count(), 5 + 1, "five trees and the picture: {said}");
     assert_eq!(said.matches("   └─ route").count(), 5, "{said}");
     for word in ["pr-15", "pr-16", "reason=no-route-here", "reason=unknown-key", "All as it should be."] {
