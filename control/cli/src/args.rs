@@ -83,6 +83,13 @@ pub(crate) enum Format {
     Yaml,
 }
 
+impl Format {
+    /// Whether people read it, and not a program.
+    pub(crate) fn is_for_people(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
+}
+
 /// `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum When {
@@ -125,7 +132,7 @@ pub(crate) enum Command {
     Proxies,
     /// List the compiled routes, as the proxies get them
     Routes {
-        /// Go on and print changes as they come, until Ctrl-C
+        /// Go on and print changes as they come, until Ctrl-C; as JSON or YAML: the events of the watch alone, each a document
         #[arg(short, long)]
         watch: bool,
     },

@@ -41,6 +41,13 @@ impl Session {
             quiet: cli.global.quiet,
         })
     }
+
+    /// Says a sentence to people: none beside JSON or YAML.
+    fn say(&self, text: &str) {
+        if !self.quiet && self.output.is_for_people() {
+            output::line(text);
+        }
+    }
 }
 
 /// Runs one command.
@@ -50,7 +57,7 @@ impl Session {
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     match &cli.command {
         // these need no control plane, and are not to fail for the address of one
-        Command::Header { keys, member } => inform::header(keys, member),
+        Command::Header { keys, member } => inform::header(cli.global.output, keys, member),
         Command::Completion { shell } => {
             output::line(inform::completion(*shell).trim_end());
             Ok(())

@@ -7,6 +7,7 @@ use std::{
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     args::{Format, When},
@@ -39,10 +40,33 @@ pub(crate) fn print<T: Serialize>(
         Format::Table | Format::Wide => line(&people(format == Format::Wide)),
         Format::Json => line(&serde_json::to_string_pretty(object).map_err(|why| cannot(why.to_string()))?),
         Format::Yaml => {
-            line(serde_norway::to_string(object).map_err(|why| cannot(why.to_string()))?.trim_end());
+            // by way of JSON, so that both have one shape: YAML would mark an enum's variants with tags
+            let object = serde_json::to_value(object).map_err(|why| cannot(why.to_string()))?;
+            line(serde_norway::to_string(&object).map_err(|why| cannot(why.to_string()))?.trim_end());
         }
     }
     Ok(())
+}
+
+/// Prints one of many documents as they come: JSON a line each, YAML behind a line of its own.
+///
+/// # Errors
+/// When it cannot be written as YAML.
+pub(crate) fn document(format: Format, object: &Value) -> Result<(), Failure> {
+    if format == Format::Json {
+        line(&object.to_string());
+        return Ok(());
+    }
+    line("---");
+    print(Format::Yaml, object, |_| String::new())
+}
+
+/// The word that stands for a value in JSON.
+pub(crate) fn word(value: impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => word,
+        other => other.map(|value| value.to_string()).unwrap_or_default(),
+    }
 }
 
 /// Why nothing can be printed any more.

@@ -58,10 +58,10 @@ pub(crate) async fn login(global: &Global) -> Result<(), Failure> {
     all.contexts.insert(name.clone(), context);
     all.current_context = Some(name.clone());
     let file = all.write()?;
-    if !global.quiet {
-        output::line(&format!("{}; context {name} in {}", describe(&me), file.display()));
+    if global.quiet && global.output.is_for_people() {
+        return Ok(());
     }
-    Ok(())
+    output::print(global.output, &me, |_| format!("{}; context {name} in {}", describe(&me), file.display()))
 }
 
 fn url_of(server: &str) -> Result<BaseUrl, Failure> {
@@ -162,10 +162,10 @@ pub(crate) fn config(global: &Global, command: &ConfigCommand) -> Result<(), Fai
         }
     }
     let file = all.write()?;
-    if !global.quiet {
-        output::line(&format!("written to {}", file.display()));
+    if global.quiet && global.output.is_for_people() {
+        return Ok(());
     }
-    Ok(())
+    output::print(global.output, &masked(&all), |_| format!("written to {}", file.display()))
 }
 
 fn masked(all: &Contexts) -> Contexts {
@@ -225,14 +225,18 @@ pub(super) async fn token(session: &Session, command: &TokenCommand) -> Result<(
             output::print(session.output, &found, |wide| tokens(&found, wide))
         }
         TokenCommand::Revoke { ids } => {
+            let mut revoked = Vec::new();
             for id in ids {
                 let path = format!("/v1/tokens/{}", encode(id));
                 let gone: TokenInfo = session.client.send::<()>(Method::DELETE, &path, None).await?.json()?;
-                if !session.quiet {
-                    output::line(&format!("token/{} revoked", gone.id));
-                }
+                session.say(&format!("token/{} revoked", gone.id));
+                revoked.push(gone);
             }
-            Ok(())
+            match revoked.as_slice() {
+                _ if session.output.is_for_people() => Ok(()),
+                [one] => output::print(session.output, one, |_| String::new()),
+                _ => output::print(session.output, &TokenList { items: revoked }, |_| String::new()),
+            }
         }
     }
 }
@@ -253,7 +257,7 @@ async fn create(session: &Session, what: &CreateToken) -> Result<(), Failure> {
         })?;
         return output::print(session.output, &made.info, |_| format!("{told}, in {}", file.display()));
     }
-    if !session.quiet && matches!(session.output, Format::Table | Format::Wide) {
+    if !session.quiet && session.output.is_for_people() {
         // beside the token, so that the token alone goes into a pipe
         writeln!(io::stderr(), "{told}; it is told this once").ok();
     }

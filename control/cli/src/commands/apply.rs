@@ -12,15 +12,14 @@ use serde_json::Value;
 
 use super::{
     Session,
-    objects::{self, Listed, called, path, read},
+    objects::{self, called, path, read},
     together::{self, Services},
     wait,
 };
 use crate::{
-    args::{Apply, Delete, Format, WaitArgs},
+    args::{Apply, Delete, WaitArgs},
     client::Answer,
     exit::Failure,
-    output,
 };
 
 /// Largest manifest file, in bytes.
@@ -43,11 +42,11 @@ pub(super) async fn delete(session: &Session, what: &Delete) -> Result<(), Failu
         return Err(invalid(&faults));
     }
     objects.sort_by_key(|object| std::cmp::Reverse(object.kind()));
-    for object in &objects {
+    let names = objects.iter().map(|object| {
         let Metadata { namespace, name, .. } = object.metadata();
-        objects::delete(session, object.kind(), namespace, name, what.ignore_not_found).await?;
-    }
-    Ok(())
+        (object.kind(), namespace.as_str(), name.as_str())
+    });
+    objects::delete(session, names, what.ignore_not_found).await
 }
 
 /// Writes objects, in order, after control has found nothing wrong with any of them; then waits, if told so.
@@ -61,7 +60,7 @@ pub(super) async fn write(
     let mut written = Vec::with_capacity(objects.len());
     for (n, object) in objects.iter().enumerate() {
         if dry_run && later.contains(&n) {
-            say(session, &checked_later(object));
+            session.say(&checked_later(object));
             continue;
         }
         let (word, stored) =
@@ -69,15 +68,11 @@ pub(super) async fn write(
         report(session, &stored, word, dry_run);
         written.push(stored);
     }
-    if matches!(session.output, Format::Json | Format::Yaml) {
-        objects::make_applicable(session.output, &mut written);
-        match written.as_slice() {
-            [one] => output::print(session.output, one, |_| String::new())?,
-            all => output::print(session.output, &Listed::of(all), |_| String::new())?,
-        }
-    }
+    let keys = keys(&written);
+    objects::print_all(session, written)?;
     if waiting.wait && !dry_run {
-        for key in keys(&written) {
+        for key in keys {
+            // to programs the objects were the result
             wait::key_in_force(session, &key, waiting.timeout.timeout).await?;
         }
     }
@@ -86,13 +81,6 @@ pub(super) async fn write(
 
 fn keys(objects: &[Manifest]) -> BTreeSet<RoutingKey> {
     objects.iter().filter_map(|object| object.status()?.routing_key.clone()).collect()
-}
-
-/// A sentence for people: none beside JSON or YAML.
-fn say(session: &Session, text: &str) {
-    if !session.quiet && matches!(session.output, Format::Table | Format::Wide) {
-        output::line(text);
-    }
 }
 
 fn checked_later(object: &Manifest) -> String {
@@ -115,10 +103,10 @@ fn partly(why: Failure, done: usize, all: usize) -> Failure {
 fn report(session: &Session, object: &Manifest, word: &str, dry_run: bool) {
     let Metadata { namespace, name, .. } = object.metadata();
     let dry = if dry_run { " (dry run)" } else { "" };
-    say(session, &format!("{} {}{dry}", called(object.kind(), namespace, name), session.paint.bold(word)));
+    session.say(&format!("{} {}{dry}", called(object.kind(), namespace, name), session.paint.bold(word)));
     let conditions = object.status().map_or(&[][..], |status| &status.conditions);
     for condition in conditions.iter().filter(|condition| !condition.message.is_empty()) {
-        say(session, &format!("  {}: {}", condition.kind, condition.message));
+        session.say(&format!("  {}: {}", condition.kind, condition.message));
     }
 }
 

@@ -27,8 +27,8 @@ fn text(session: &Session, why: &Explanation, wide: bool) -> String {
             lines.push(format!("  group      {group}"));
         }
         if wide {
-            lines.push(format!("  fallback   {:?}", route.fallback));
-            lines.push(format!("  protocol   {:?}", route.protocol));
+            lines.push(format!("  fallback   {}", output::word(route.fallback)));
+            lines.push(format!("  protocol   {}", output::word(route.protocol)));
         }
     }
     for each in &why.keys {

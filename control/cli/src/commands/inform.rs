@@ -7,6 +7,7 @@ use bellhop_api::{
 };
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use serde_json::json;
 
 use super::{Session, objects::encode};
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// Prints the header that marks a request with these keys.
-pub(super) fn header(keys: &[RoutingKey], member: &str) -> Result<(), Failure> {
+pub(super) fn header(format: Format, keys: &[RoutingKey], member: &str) -> Result<(), Failure> {
     // RFC 9110 §5.6.2, which W3C Baggage takes for its keys
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if member.is_empty() || !member.bytes().all(token) {
@@ -25,8 +26,8 @@ pub(super) fn header(keys: &[RoutingKey], member: &str) -> Result<(), Failure> {
         )));
     }
     let keys: Vec<_> = keys.iter().map(RoutingKey::as_str).collect();
-    output::line(&format!("baggage: {member}={}", keys.join(":")));
-    Ok(())
+    let value = format!("{member}={}", keys.join(":"));
+    output::print(format, &json!({ "baggage": value }), |_| format!("baggage: {value}"))
 }
 
 /// A completion script for a shell.
@@ -38,12 +39,15 @@ pub(super) fn completion(shell: Shell) -> String {
 
 /// Prints the versions of the command and, where one answers, of control.
 pub(super) async fn version(session: &Session) -> Result<(), Failure> {
-    output::line(&format!("bellhop {}", env!("CARGO_PKG_VERSION")));
-    match session.client.get::<Version>("/version").await {
-        Ok(control) => output::line(&format!("control {} ({})", control.version, control.api_version)),
-        Err(_) => output::line("control does not answer"),
-    }
-    Ok(())
+    let own = env!("CARGO_PKG_VERSION");
+    let (told, control) = match session.client.get::<Version>("/version").await {
+        Ok(control) => (
+            json!({ "bellhop": own, "control": control }),
+            format!("control {} ({})", control.version, control.api_version),
+        ),
+        Err(why) => (json!({ "bellhop": own, "control": null, "problem": why.to_string() }), why.to_string()),
+    };
+    output::print(session.output, &told, |_| format!("bellhop {own}\n{control}"))
 }
 
 /// Lists the proxies that control has heard of.
@@ -73,7 +77,7 @@ pub(super) fn proxy_row(proxy: &ProxyInfo, wide: bool) -> Vec<String> {
     let mut row = vec![
         proxy.id.clone(),
         workload.to_owned(),
-        format!("{:?}", proxy.state).to_lowercase(),
+        output::word(proxy.state),
         proxy.keys.to_string(),
         yes(proxy.current),
         proxy.table_age_seconds.map_or_else(|| "-".to_owned(), age),
@@ -92,17 +96,20 @@ pub(super) fn age(seconds: u64) -> String {
 
 /// Lists the compiled routes, and goes on with changes where `watch` says so.
 pub(super) async fn routes(session: &Session, watch: bool) -> Result<(), Failure> {
-    let list: RouteList = session.client.get("/v1/routes").await?;
-    print_list(session, &list.units)?;
-    if !watch {
-        return Ok(());
-    }
-    let since = encode(&list.position.token);
-    let mut lines = session.client.lines(&format!("/v1/routes?watch=true&since={since}")).await?;
+    // a program that watches gets everything in one form, the events from the first on
+    let path = if watch && !session.output.is_for_people() {
+        "/v1/routes?watch=true".to_owned()
+    } else {
+        let list: RouteList = session.client.get("/v1/routes").await?;
+        print_list(session, &list.units)?;
+        if !watch {
+            return Ok(());
+        }
+        format!("/v1/routes?watch=true&since={}", encode(&list.position.token))
+    };
+    let mut lines = session.client.lines(&path).await?;
     while let Some(line) = lines.next().await? {
-        // a kind of unit that this version does not know is passed over, as the proxies do
-        let event = serde_json::from_slice(&line).unwrap_or(Event::Unknown);
-        print_change(session, &event, &line);
+        print_change(session, &line)?;
         if output::ended() {
             return Ok(());
         }
@@ -140,11 +147,7 @@ fn route_rows(unit: &KeyUnit, wide: bool) -> Vec<Vec<String>> {
             route.sandbox.as_deref().unwrap_or("-").to_owned(),
         ];
         if wide {
-            row.extend([
-                format!("{:?}", route.fallback).to_lowercase(),
-                format!("{:?}", route.protocol).to_lowercase(),
-                unit.digest.clone(),
-            ]);
+            row.extend([output::word(route.fallback), output::word(route.protocol), unit.digest.clone()]);
         }
         row
     };
@@ -160,14 +163,16 @@ fn state(state: RouteState) -> &'static str {
     }
 }
 
-fn print_change(session: &Session, event: &Event, line: &[u8]) {
-    if session.output == Format::Json {
-        output::line(&String::from_utf8_lossy(line));
-        return;
+fn print_change(session: &Session, line: &[u8]) -> Result<(), Failure> {
+    if !session.output.is_for_people() {
+        let event = serde_json::from_slice(line)
+            .map_err(|why| Failure::Refused(format!("control sent a line that is no JSON: {why}")))?;
+        return output::document(session.output, &event);
     }
-    match event {
+    // a kind of unit that this version does not know is passed over, as the proxies do
+    match serde_json::from_slice(line).unwrap_or(Event::Unknown) {
         Event::Put { unit: Unit::Key(unit), .. } => {
-            for row in route_rows(unit, session.output == Format::Wide) {
+            for row in route_rows(&unit, session.output == Format::Wide) {
                 output::line(&format!("{} {}", session.paint.bold("put"), row.join("  ")));
             }
         }
@@ -176,4 +181,5 @@ fn print_change(session: &Session, event: &Event, line: &[u8]) {
         }
         _ => {}
     }
+    Ok(())
 }

@@ -57,10 +57,8 @@ pub(super) async fn run(session: &Session, kind: Kind, what: ObjectCommand) -> R
         }
         ObjectCommand::List(what) => list(session, kind, &what).await,
         ObjectCommand::Delete(what) => {
-            for name in &what.names {
-                delete(session, kind, &session.namespace, name, what.ignore_not_found).await?;
-            }
-            Ok(())
+            let names = what.names.iter().map(|name| (kind, session.namespace.as_str(), name.as_str()));
+            delete(session, names, what.ignore_not_found).await
         }
     }
 }
@@ -141,39 +139,51 @@ impl<'a> Listed<'a> {
     }
 }
 
-/// Deletes one object and says so.
+/// Prints what became of some objects, for programs: one as it is, others as a list.
+pub(super) fn print_all(session: &Session, mut objects: Vec<Manifest>) -> Result<(), Failure> {
+    if session.output.is_for_people() {
+        return Ok(());
+    }
+    make_applicable(session.output, &mut objects);
+    match objects.as_slice() {
+        [one] => output::print(session.output, one, |_| String::new()),
+        all => output::print(session.output, &Listed::of(all), |_| String::new()),
+    }
+}
+
+/// Deletes objects and says so of each; programs get those that were there.
 pub(super) async fn delete(
     session: &Session,
-    kind: Kind,
-    namespace: &str,
-    name: &str,
+    objects: impl Iterator<Item = (Kind, &str, &str)>,
     ignore_not_found: bool,
 ) -> Result<(), Failure> {
-    let answer = session.client.ask::<()>(Method::DELETE, &path(kind, namespace, name), None).await?;
-    let word = if answer.status.is_success() {
-        "deleted"
-    } else if answer.status == StatusCode::NOT_FOUND && ignore_not_found {
-        "was not there"
-    } else {
-        return Err(Failure::Refused(format!("{}: {}", called(kind, namespace, name), answer.problem())));
-    };
-    if !session.quiet {
-        output::line(&format!("{} {word}", called(kind, namespace, name)));
+    let mut gone = Vec::new();
+    let mut refused = None;
+    for (kind, namespace, name) in objects {
+        let answer = session.client.ask::<()>(Method::DELETE, &path(kind, namespace, name), None).await?;
+        let word = if answer.status.is_success() {
+            gone.push(read(answer.json()?)?);
+            "deleted"
+        } else if answer.status == StatusCode::NOT_FOUND && ignore_not_found {
+            "was not there"
+        } else {
+            refused = Some(format!("{}: {}", called(kind, namespace, name), answer.problem()));
+            break;
+        };
+        session.say(&format!("{} {word}", called(kind, namespace, name)));
     }
-    Ok(())
+    print_all(session, gone)?;
+    refused.map_or(Ok(()), |why| Err(Failure::Refused(why)))
 }
 
 /// Starts an object's time to live again.
 pub(super) async fn renew(session: &Session, kind: Kind, what: &Named) -> Result<(), Failure> {
     let path = format!("{}/renew", path(kind, &session.namespace, &what.name));
     let object = read(session.client.send::<()>(Method::POST, &path, None).await?.json()?)?;
-    if session.quiet {
-        return Ok(());
-    }
     let expires = object.status().and_then(|status| status.expires_at);
     let expires = expires.map_or_else(|| "does not expire".to_owned(), |at| format!("expires {at}"));
-    output::line(&format!("{} renewed, {expires}", called(kind, &session.namespace, &what.name)));
-    Ok(())
+    session.say(&format!("{} renewed, {expires}", called(kind, &session.namespace, &what.name)));
+    print_all(session, vec![object])
 }
 
 /// A table of objects of one kind.

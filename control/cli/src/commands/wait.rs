@@ -10,11 +10,7 @@ use super::{
     Session,
     objects::{called, encode, fetch},
 };
-use crate::{
-    args::{Format, WaitFor},
-    exit::Failure,
-    output,
-};
+use crate::{args::WaitFor, exit::Failure, output};
 
 /// Control answers as soon as it is in force, else after so long: then whom it waits for is told anew.
 const EACH_SECONDS: u32 = 1;
@@ -38,7 +34,12 @@ pub(super) async fn object(session: &Session, kind: Kind, what: &WaitFor) -> Res
     let key = object.status().and_then(|status| status.routing_key.clone()).ok_or_else(|| {
         Failure::Refused(format!("{} has no routing key", called(kind, &session.namespace, &what.name)))
     })?;
-    key_in_force(session, &key, what.timeout.timeout).await
+    let now = key_in_force(session, &key, what.timeout.timeout).await?;
+    if session.output.is_for_people() {
+        Ok(())
+    } else {
+        output::print(session.output, &now, |_| String::new())
+    }
 }
 
 /// Waits for one key, and prints how many proxies were counted, for whom it waited and whom it lost.
@@ -49,7 +50,7 @@ pub(super) async fn key_in_force(
     session: &Session,
     key: &RoutingKey,
     timeout: Duration,
-) -> Result<(), Failure> {
+) -> Result<InForce, Failure> {
     let path = format!("/v1/keys/{}/in-force", encode(key.as_str()));
     let progress = Progress::new(session.quiet);
     let deadline = Instant::now() + timeout.min(LONGEST);
@@ -68,11 +69,8 @@ pub(super) async fn key_in_force(
         now = answer?;
     }
     progress.clear();
-    // a sentence behind JSON or YAML would make it neither
-    if !session.quiet && matches!(session.output, Format::Table | Format::Wide) {
-        output::line(&format!("{key} is in force on {}{}", proxies(now.proxies), lost(&now)));
-    }
-    Ok(())
+    session.say(&format!("{key} is in force on {}{}", proxies(now.proxies), lost(&now)));
+    Ok(now)
 }
 
 fn proxies(count: u64) -> String {

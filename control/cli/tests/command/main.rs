@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of a test may fail it")]
 
 mod desk;
+mod formats;
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -139,6 +140,8 @@ async fn wait_returns_as_soon_as_every_proxy_holds_the_key() {
     assert!(said.ends_with("pr-15 is in force on 1 proxy\n"), "{said}");
     let json = desk.run(&[&create[..], &["-o", "json"]].concat()).await.json();
     assert_eq!(json["kind"], "Sandbox", "no sentence stands behind JSON");
+    let waited = desk.run(&["sandbox", "wait", "pr-15", "-o", "json"]).await.json();
+    assert_eq!((&waited["key"], &waited["inForce"]), (&"pr-15".into(), &true.into()));
     assert!(desk.run(&["proxies"]).await.done().contains("p1"));
     let status = desk.run(&["status"]).await.done();
     for part in
