@@ -1,6 +1,6 @@
 //! Speaks to the control API.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use bellhop_client::{BaseUrl, Credentials, Reach, SendError, Timing};
 use bytes::{Bytes, BytesMut};
@@ -121,24 +121,36 @@ impl Client {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(why @ SendError::Credentials(_))) => Err(Failure::NoInput(why.to_string())),
             Ok(Err(why @ SendError::Readable(_))) => Err(Failure::Usage(why.to_string())),
-            Ok(Err(why)) => Err(self.unreachable(&why)),
+            Ok(Err(why)) => Err(match self.reach.advice(&why) {
+                Some(advice) => self.no_answer(&why, &advice),
+                None => self.unreachable(&why),
+            }),
             Err(late) => Err(self.unreachable(&late)),
         }
     }
 
-    fn unreachable(&self, why: &(dyn std::error::Error + 'static)) -> Failure {
-        let mut cause = why;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
-        let cause = cause.to_string();
-        let help = if cause.contains("certificate") {
+    fn unreachable(&self, why: &(dyn Error + 'static)) -> Failure {
+        let help = if root(why).contains("certificate") {
             "Name the authority that vouches for it with --ca-file, or another server with --server."
         } else {
             "Start one with `bellhop control`, or name another with --server or BELLHOP_SERVER."
         };
-        Failure::Unreachable(format!("control at {} does not answer: {cause}\n{help}", self.reach.url()))
+        self.no_answer(why, help)
     }
+
+    fn no_answer(&self, why: &(dyn Error + 'static), help: &str) -> Failure {
+        let (url, cause) = (self.reach.url(), root(why));
+        Failure::Unreachable(format!("control at {url} does not answer: {cause}\n{help}"))
+    }
+}
+
+/// What all came of, in words.
+fn root(why: &(dyn Error + 'static)) -> String {
+    let mut cause = why;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
 }
 
 impl Answer {

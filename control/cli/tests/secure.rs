@@ -284,3 +284,31 @@ fn f19_control_whose_clock_jumps_renews_its_certificates_and_refuses_what_has_ex
         said.code == Some(1) && said.err.contains("has expired")
     });
 }
+
+#[test]
+fn where_control_speaks_tls_whoever_asks_otherwise_is_told_what_to_say() {
+    let desk = Desk::open(&["--dev-certs=certs", "--audit-log=off"], |_| {}, &[]);
+    let (plain, secure) = (format!("http://{}", desk.address), format!("https://{}", desk.address));
+    let asked = desk.run(&["--server", &plain, "status"], "").failed(69);
+    let backup = desk.run(&["control", "backup", "--server", &plain, "bellhop.backup"], "").failed(1);
+    for told in [asked, backup] {
+        assert!(told.contains(&format!("try {secure}")) && !told.contains("not running"), "{told}");
+        assert!(!told.contains("`bellhop control`"), "{told}");
+    }
+    let version = desk.run(&["--server", &secure, "version"], "").done();
+    assert!(version.starts_with("bellhop ") && version.contains("--ca-file"), "{version}");
+}
+
+#[test]
+fn an_admin_whom_a_certificate_names_takes_a_backup_where_there_is_no_token() {
+    let identity = "--client-identity=spiffe://bellhop.internal/proxy=admin";
+    let desk = Desk::open(&["--dev-certs=certs", "--audit-log=off", identity], |_| {}, &[]);
+    assert!(!desk.path("data/bootstrap-token").exists());
+    let server = format!("https://{}", desk.address);
+    let ask = ["control", "backup", "--server", &server, "--ca-file", "certs/ca.pem", "bellhop.backup"];
+    assert!(desk.run(&ask, "").failed(1).contains("401"));
+    let half = [&ask[..], &["--client-cert-file", "certs/proxy.pem"]].concat();
+    assert!(desk.run(&half, "").failed(64).contains("--client-key-file"));
+    desk.run(&[&half[..], &["--client-key-file", "certs/proxy-key.pem"]].concat(), "").done();
+    desk.run(&["control", "restore", "--check", "bellhop.backup"], "").done();
+}

@@ -1,6 +1,7 @@
 //! A client of one control plane, which follows the changes of its credentials.
 
 use std::{
+    error::Error,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -43,6 +44,20 @@ pub enum SendError {
     Http(#[from] hyper_util::client::legacy::Error),
 }
 
+impl SendError {
+    /// Whether what answered does not speak HTTP.
+    fn is_no_http(&self) -> bool {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+}
+
 /// A client of the control plane at one URL. HTTP/1.1, so that a request that comes after a dead watch gets a connection
 /// of its own.
 #[derive(Debug)]
@@ -71,6 +86,15 @@ impl Reach {
     #[must_use]
     pub fn url(&self) -> &BaseUrl {
         &self.url
+    }
+
+    /// What may help where a request got no answer for this reason; nothing where that is not known.
+    #[must_use]
+    pub fn advice(&self, why: &SendError) -> Option<String> {
+        let plain = self.url.as_str().strip_prefix("http://").filter(|_| why.is_no_http());
+        plain.map(|authority| {
+            format!("Something answers there, but not in HTTP. It may speak TLS: try https://{authority}")
+        })
     }
 
     /// Sends a request, of which the URI must begin with the base URL.

@@ -21,7 +21,7 @@ use crate::{
 const BACKUP_EXAMPLES: &str = "\
 Examples:
   bellhop-control backup bellhop.backup                         of the control plane that runs on this host
-  bellhop-control backup --server http://10.0.0.9:7070 - | zstd > bellhop.backup.zst
+  bellhop-control backup --server https://10.0.0.9:7070 --ca-file ca.pem --token-file token - | zstd > bellhop.backup.zst
   bellhop-control backup --data-dir /var/lib/bellhop bellhop.backup      of one that is not running
   bellhop-control backup --store etcd://10.0.1.1:2379/bellhop bellhop.backup
 
@@ -51,6 +51,12 @@ pub(crate) struct BackupFlags {
     /// File with the authorities (PEM) that vouch for it [default: those that this machine trusts]
     #[arg(long, value_name = "FILE", env = "BELLHOP_CA_FILE")]
     ca_file: Option<PathBuf>,
+    /// File with an admin's client certificate (PEM, its chain behind it), instead of a token
+    #[arg(long, value_name = "FILE", requires = "client_key_file", env = "BELLHOP_CLIENT_CERT_FILE")]
+    client_cert_file: Option<PathBuf>,
+    /// File with the key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "client_cert_file", env = "BELLHOP_CLIENT_KEY_FILE")]
+    client_key_file: Option<PathBuf>,
     /// Read the embedded store in this directory instead, of a control plane that is not running
     #[arg(long, value_name = "DIR", conflicts_with = "store")]
     data_dir: Option<PathBuf>,
@@ -117,7 +123,7 @@ impl BackupFlags {
             let credentials = Credentials {
                 token: self.token_file.clone().map(Source::File),
                 ca: self.ca_file.clone().map(Source::File),
-                certificate: None,
+                certificate: self.client_cert_file.clone().zip(self.client_key_file.clone()),
             };
             return Ok(runtime.block_on(fetch::fetch(&self.server, credentials, into))?);
         };

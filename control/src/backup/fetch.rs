@@ -31,6 +31,16 @@ pub(crate) enum FetchError {
         /// Why.
         source: SendError,
     },
+    /// It answers, and not in HTTP.
+    #[error("{server} does not answer: {source}. {advice}")]
+    NoHttp {
+        /// Who was asked.
+        server: String,
+        /// Why.
+        source: SendError,
+        /// What may help.
+        advice: String,
+    },
     /// It does not give it.
     #[error("{server} answers {status}: {text}")]
     Refused {
@@ -65,7 +75,13 @@ pub(crate) async fn fetch(
         .parse()
         .map_err(|_| FetchError::Address(server.to_owned(), bellhop_client::BaseUrlError))?;
     request.headers_mut().insert(header::ACCEPT, header::HeaderValue::from_static("application/x-ndjson"));
-    let connect = |source| FetchError::Connect { server: server.to_owned(), source };
+    let connect = |source| {
+        let server = server.to_owned();
+        match reach.advice(&source) {
+            Some(advice) => FetchError::NoHttp { server, source, advice },
+            None => FetchError::Connect { server, source },
+        }
+    };
     let answer = timeout(SILENCE, reach.send(request)).await?.map_err(connect)?;
     let status = answer.status();
     let mut body = answer.into_body();
