@@ -1,8 +1,15 @@
 //! The command, as people type it, against a real control plane and a real proxy.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of a test may fail it")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of a test may fail it"
+)]
 
 mod desk;
 mod formats;
+mod openapi;
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
