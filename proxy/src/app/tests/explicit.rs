@@ -58,6 +58,28 @@ fn http_inside_a_connect_is_served_as_if_it_had_been_intercepted() {
 }
 
 #[test]
+fn what_goes_to_a_port_that_was_declared_opaque_is_passed_on_without_a_look_inside() {
+    let (listener, address) = listener();
+    let port = address.port().to_string();
+    let proxy = run(&["--explicit", "127.0.0.1:0", "--admin", "off", "--opaque-ports", &format!("9,{port}")]);
+    // HTTP without a Host, a line that could still become HTTP, a preface with garbage behind it: none would pass a look
+    let bytes = [&b"GET / HTTP/1.1\r\n\r\n"[..], b"GET", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\ngarbage"];
+    for (bytes, times) in bytes.into_iter().zip(1..) {
+        let mut client = connect(&proxy, address);
+        let mut server = accept(&listener);
+        passes(&mut client, &mut server, bytes);
+        passes(&mut server, &mut client, b"\0answer");
+        counted(&proxy, Event::Opaque, times);
+    }
+    assert_eq!(proxy.shared.counters.of(Event::Http2), 0);
+
+    let looking = explicit();
+    let mut client = connect(&looking, address);
+    client.write_all(bytes[0]).unwrap();
+    assert!(head(&mut client).starts_with("HTTP/1.1 400 "));
+}
+
+#[test]
 fn bytes_that_came_with_the_connect_are_served_too() {
     let (listener, address) = listener();
     let proxy = explicit();
