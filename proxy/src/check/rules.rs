@@ -5,7 +5,7 @@ use crate::intercept::{self, Standing};
 
 const CHECK: &str = "rules";
 const WRITE: &str = "bellhop-proxy intercept, with the flags that this check got";
-/// Differences that are told; one is enough to write them anew.
+/// Lines that are told; one is enough to write them anew.
 const TOLD: usize = 4;
 
 pub(super) fn rules(wanted: &Wanted, host: &Host) -> Finding {
@@ -19,20 +19,18 @@ pub(super) fn rules(wanted: &Wanted, host: &Host) -> Finding {
     };
     match intercept::standing(&wanted.plan.clone().for_user(uid), wanted.backend) {
         Standing::AsWanted(tool) => Finding::well(CHECK, format!("{tool}, as they should be")),
+        Standing::LeadsIn(tool, lines) => Finding::unknown(
+            CHECK,
+            format!("{tool}; whether inbound connections should be led in cannot be told: {}", some(&lines)),
+            "give --inbound-ports as bellhop-proxy intercept got it (BELLHOP_INBOUND_PORTS)",
+        ),
         Standing::Absent => Finding::wrong(CHECK, "there are none: no traffic goes through the proxy", WRITE),
         Standing::Both => {
             let next = "bellhop-proxy intercept --undo, then once more with one --backend";
             Finding::wrong(CHECK, "nftables and iptables both have some: connections are led twice", next)
         }
         Standing::Altered(tool, differences) => {
-            let mut found = format!("{tool}, and not as they should be");
-            for difference in differences.iter().take(TOLD) {
-                found.push_str("; ");
-                found.push_str(difference);
-            }
-            if differences.len() > TOLD {
-                found.push_str("; …");
-            }
+            let found = format!("{tool}, and not as they should be; {}", some(&differences));
             Finding::wrong(CHECK, found, WRITE)
         }
         Standing::Unreadable(why) => Finding::unknown(
@@ -41,4 +39,10 @@ pub(super) fn rules(wanted: &Wanted, host: &Host) -> Finding {
             "run this as root, in the workload's network",
         ),
     }
+}
+
+/// The first few.
+fn some(lines: &[String]) -> String {
+    let told = lines.get(..TOLD).unwrap_or(lines).join("; ");
+    if lines.len() > TOLD { told + "; …" } else { told }
 }

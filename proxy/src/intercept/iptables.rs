@@ -158,6 +158,11 @@ pub(super) fn lines(plan: &Plan) -> Result<Option<[Vec<String>; 2]>, ToolError> 
     Ok(if standing.is_empty() { None } else { Some([standing, wanted]) })
 }
 
+/// Whether a line leads inbound connections to the proxy.
+pub(super) fn leads_in(line: &str) -> bool {
+    line.contains(INBOUND) && line.contains(" -j REDIRECT ")
+}
+
 /// A rule as it was written: without what the tool adds, and without our remark.
 fn plain(rule: &str) -> String {
     let rule = rule.replace("-m tcp ", "");

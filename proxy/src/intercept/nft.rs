@@ -37,6 +37,11 @@ pub(super) fn lines(plan: &Plan) -> Result<Option<[Vec<String>; 2]>, ToolError> 
     Ok(Some([unwrapped(&listed), wanted.iter().map(|line| single(line)).collect()]))
 }
 
+/// Whether a line leads inbound connections to the proxy.
+pub(super) fn leads_in(line: &str) -> bool {
+    line.starts_with("fib daddr type local tcp dport ")
+}
+
 /// Networks of one address are listed as that address.
 fn single(line: &str) -> String {
     let words = line.split(' ').map(|word| {
