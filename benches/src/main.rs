@@ -6,7 +6,14 @@ use bellhop_bench::{cli, compare, micro, scale, soak};
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let args = cli::Cli::parse();
+    let args = match cli::Cli::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Nobody is left to tell where even this cannot be printed.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
     match started(args.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -61,12 +61,12 @@ pub struct Scaling {
 /// # Errors
 /// Where a peer does not start, routes wrongly, or a load fails.
 pub async fn run(options: cli::Scale) -> anyhow::Result<()> {
-    let kinds: Vec<_> = select(&options.common.peers)
+    let kinds: Vec<_> = select(&options.beside.peers)
         .into_iter()
         .filter(|kind| !matches!(kind, Kind::Direct | Kind::BellhopLogged | Kind::BellhopIntercepted))
         .collect();
-    let (kinds, _) = install::present(&kinds, options.common.install).await?;
-    install::possible(&[crate::workload::Workload::Http1x64], options.common.install).await?;
+    let (kinds, _) = install::present(&kinds, options.beside.install).await?;
+    install::possible(&[crate::workload::Workload::Http1x64], options.beside.install).await?;
     let mut scaling = Scaling {
         machine: Machine::look(&kinds),
         connections: options.connections,

@@ -72,7 +72,8 @@ pub async fn run(options: cli::Soak) -> anyhow::Result<()> {
     let stage = Stage::set(&options.common, true).await?;
     let machine = Machine::look(&[Kind::Bellhop]);
     let time = Duration::from_secs_f64(options.minutes * 60.0);
-    let soak = LocalSet::new().run_until(Box::pin(soak(&stage, machine, time))).await?;
+    let away = Duration::from_secs(options.away);
+    let soak = LocalSet::new().run_until(Box::pin(soak(&stage, machine, time, away))).await?;
     let leaks: Vec<_> = soak.vitals.iter().flat_map(Vitals::leaks).collect();
     report::soaked::soak(&soak, &leaks, &options.common)?;
     let failed: u64 = soak.failed.iter().map(|(_, _, failures)| failures.count).sum();
@@ -99,10 +100,10 @@ impl Steady {
     }
 }
 
-async fn soak(stage: &Stage, machine: Machine, time: Duration) -> anyhow::Result<Soak> {
+async fn soak(stage: &Stage, machine: Machine, time: Duration, away: Duration) -> anyhow::Result<Soak> {
     let data = tempfile::tempdir()?;
     let ledger = Rc::new(Ledger::default());
-    let scene = Scene::set(stage, data.path(), &ledger).await?;
+    let scene = Scene::set(stage, data.path(), &ledger, away).await?;
     let endpoint = scene.ground().await?;
     let mut api = scene.api().await?;
     api.sandbox(KEY, PORT, stage.ground.sandbox).await?;

@@ -17,6 +17,7 @@ pub(crate) mod from_http1;
 mod keep_alive;
 mod kept;
 mod nursery;
+mod pack;
 mod pool;
 mod settings;
 mod stream;

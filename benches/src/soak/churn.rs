@@ -26,9 +26,7 @@ const CHANGE: Duration = Duration::from_millis(50);
 const ENDPOINT: Duration = Duration::from_secs(25);
 const CONTROL: Duration = Duration::from_secs(40);
 const PROXY: Duration = Duration::from_secs(45);
-/// How long control stays away.
-const AWAY: Duration = Duration::from_secs(3);
-/// How long a change may take until it is in force, restarts of control included.
+/// How long a change may take until it is in force, besides the time that control is away.
 const IN_FORCE: Duration = Duration::from_secs(60);
 /// How long an endpoint that no route names any more still serves what has begun.
 const LINGER: Duration = Duration::from_secs(12);
@@ -57,11 +55,18 @@ pub(super) struct Scene<'a> {
     pub control: RefCell<Option<Control>>,
     pub ledger: Rc<Ledger>,
     pub changes: RefCell<Changes>,
+    /// How long control stays away when it is restarted.
+    pub away: Duration,
 }
 
 impl<'a> Scene<'a> {
     /// With control started on a store of its own.
-    pub(super) async fn set(stage: &'a Stage, data: &'a Path, ledger: &Rc<Ledger>) -> anyhow::Result<Self> {
+    pub(super) async fn set(
+        stage: &'a Stage,
+        data: &'a Path,
+        ledger: &Rc<Ledger>,
+        away: Duration,
+    ) -> anyhow::Result<Self> {
         let address = process::free_port()?;
         let scene = Self {
             stage,
@@ -70,6 +75,7 @@ impl<'a> Scene<'a> {
             control: RefCell::new(None),
             ledger: Rc::clone(ledger),
             changes: RefCell::new(Changes::default()),
+            away,
         };
         scene.start_control().await?;
         Ok(scene)
@@ -146,7 +152,7 @@ impl<'a> Scene<'a> {
 
     /// Leads [`MOVING`] to `endpoint`, and returns once that is in force.
     pub(super) async fn moves(&self, endpoint: SocketAddr) -> anyhow::Result<()> {
-        let begin = Instant::now();
+        let (begin, limit) = (Instant::now(), IN_FORCE + self.away);
         loop {
             let attempt = async {
                 let mut api = self.api().await?;
@@ -155,13 +161,13 @@ impl<'a> Scene<'a> {
                     if api.in_force(MOVING).await?.in_force {
                         return anyhow::Ok(());
                     }
-                    ensure!(begin.elapsed() < IN_FORCE, "{:?}", api.in_force(MOVING).await?);
+                    ensure!(begin.elapsed() < limit, "{:?}", api.in_force(MOVING).await?);
                     sleep(CHANGE).await;
                 }
             };
             match attempt.await {
                 Ok(()) => return Ok(()),
-                Err(error) if begin.elapsed() > IN_FORCE => return Err(error.context("not in force")),
+                Err(error) if begin.elapsed() > limit => return Err(error.context("not in force")),
                 Err(_) => sleep(10 * CHANGE).await,
             }
         }
@@ -175,7 +181,7 @@ impl<'a> Scene<'a> {
                 control.process.terminate()?;
                 control.process.ended(DRAIN).await?;
             }
-            sleep(AWAY).await;
+            self.waits(self.away).await;
             self.start_control().await?;
             self.changes.borrow_mut().control_restarts += 1;
         }

@@ -2,7 +2,7 @@
 
 use std::{pin::pin, task::Poll};
 
-use bytes::{BufMut as _, BytesMut};
+use bytes::BytesMut;
 use h2::{RecvStream, client::ResponseFuture};
 use http::{Response, response::Parts};
 
@@ -14,6 +14,7 @@ use crate::{
     error::ErrorKind,
     http2::{
         exchange::{self, Outcome},
+        pack,
         to_http1::request::write_trailers,
     },
     validate::{self, Fault},
@@ -121,13 +122,7 @@ async fn pass_body(mut body: RecvStream, framing: Framing, mut out: BytesMut, to
         if length == 0 {
             continue;
         }
-        if framing == Framing::Chunked {
-            out.put_slice(format!("{length:x}\r\n").as_bytes());
-        }
-        out.put_slice(&data);
-        if framing == Framing::Chunked {
-            out.put_slice(b"\r\n");
-        }
+        pack::put(&data, framing == Framing::Chunked, &mut out);
         drop(data);
         if to.write(&mut out).await.is_err() {
             return Some(End::ClientGone);

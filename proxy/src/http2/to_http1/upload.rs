@@ -10,7 +10,10 @@ use super::{
     request::{self, Framing},
     switch::Switch,
 };
-use crate::validate::{self, Fault};
+use crate::{
+    http2::pack,
+    validate::{self, Fault},
+};
 
 /// Why a request did not go out whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,13 +54,7 @@ pub(crate) async fn run(
         if length == 0 {
             continue;
         }
-        if framing == Framing::Chunked {
-            out.put_slice(format!("{length:x}\r\n").as_bytes());
-        }
-        out.put_slice(&data);
-        if framing == Framing::Chunked {
-            out.put_slice(b"\r\n");
-        }
+        pack::put(&data, framing == Framing::Chunked, &mut out);
         drop(data);
         to.write_all_buf(&mut out).await.map_err(cut)?;
         // Fails only where more is released than was received.
