@@ -30,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 const WAIT: Duration = Duration::from_secs(20);
 const WELL: i32 = 0;
 const WRONG: i32 = 2;
+const UNKNOWN: i32 = 3;
 
 /// What the check says; its exit code and its report.
 #[derive(Debug)]
@@ -52,6 +53,13 @@ impl Checked {
         let (outcome, found) = self.of(check)?;
         ensure!(outcome == "wrong" && found.contains(word), "{check} is {outcome}, {found:?}: no {word:?}");
         ensure!(self.code == Some(WRONG), "exit code {:?}", self.code);
+        Ok(())
+    }
+
+    fn unknown(&self, check: &str, word: &str) -> Result<()> {
+        let (outcome, found) = self.of(check)?;
+        ensure!(outcome == "unknown" && found.contains(word), "{check} is {outcome}, {found:?}: no {word:?}");
+        ensure!(self.code == Some(UNKNOWN), "exit code {:?}", self.code);
         Ok(())
     }
 
@@ -124,6 +132,10 @@ fn all_is_well() -> Result<()> {
     intercept(&host, &[PORT, 9000], &excluded)?;
     let all = [&flags[..], &["--inbound-ports", "8080,9000"], &excluded].concat();
     check(&host, &all)?.well("rules")?;
+    // Inbound rules are no fault where nobody said which there should be; others beside them still are.
+    let untold = [&flags[..], &excluded].concat();
+    check(&host, &untold)?.unknown("rules", "tcp dport { 8080, 9000 } redirect to :15006")?;
+    check(&host, &flags)?.wrong("rules", "not wanted: ip daddr")?;
     intercept(&host, &[], &[])?;
 
     // Somebody else under the proxy's user.
@@ -225,6 +237,9 @@ fn iptables() -> Result<()> {
         "0",
     ];
     check(host, &flags)?.well("rules")?;
+    let untold = [&flags[..2], &flags[4..]].concat();
+    let (outcome, found) = check(host, &untold)?.of("rules")?;
+    ensure!(outcome == "unknown" && found.contains("--dport 9000 -j REDIRECT"), "{outcome}: {found}");
     host.run("ip6tables", &["-t", "nat", "-D", "OUTPUT", "-p", "tcp", "-j", "BELLHOP_OUTPUT"], "")?;
     let found = check(host, &flags)?;
     found.wrong("rules", "missing: IPv6: -A OUTPUT -p tcp -j BELLHOP_OUTPUT")?;

@@ -100,28 +100,19 @@ fn interrupted() -> Result<()> {
     intercept(host, &[PORT], &["--backend", "nft"])?;
     let whole = from.elapsed();
     let after = rules(host)?;
-    let program = paths::program("bellhop-proxy")?;
     let (mut none, mut all) = (0, 0);
+    // From before its beginning to after its end; further where it never came to that, and back to where it began where
+    // it always did.
     const ROUNDS: u32 = 40;
-    for round in 0..ROUNDS {
+    const MOST_ROUNDS: u32 = 4 * ROUNDS;
+    for round in 0..MOST_ROUNDS {
+        if round >= ROUNDS && none > 0 && all > 0 {
+            break;
+        }
         intercept(host, &[PORT], &["--backend", "nft", "--undo"])?;
         same(&rules(host)?, &before)?;
-        let user = User::Proxy.id().to_string();
-        let mut command = host.command(User::Root, &program);
-        command.args([
-            "intercept",
-            "--outbound-port",
-            "15001",
-            "--inbound-port",
-            "15006",
-            "--proxy-uid",
-            &user,
-        ]);
-        let mut child = command.args(["--inbound-ports", &PORT.to_string(), "--backend", "nft"]).spawn()?;
-        // From before its beginning to after its end.
-        thread::sleep(whole * 2 / ROUNDS * round);
-        let _ = child.kill();
-        child.wait()?;
+        let moment = if round < ROUNDS || all == 0 { whole * 2 / ROUNDS * round } else { Duration::ZERO };
+        killed_after(host, moment)?;
         // A tool that it started may still be at work.
         let found = wait::until("the rules to rest", Duration::from_secs(2), || {
             let found = rules(host)?;
@@ -132,7 +123,19 @@ fn interrupted() -> Result<()> {
         ensure!(found == before || found == after, "half a set of rules: {found}");
         if found == before { none += 1 } else { all += 1 }
     }
-    println!("killed {none} times before the rules, {all} times after");
+    ensure!(none > 0 && all > 0, "killed {none} times before the rules, {all} times after");
+    Ok(())
+}
+
+/// Begins to write the rules, and is killed after `moment`.
+fn killed_after(host: &Host, moment: Duration) -> Result<()> {
+    let (user, port) = (User::Proxy.id().to_string(), PORT.to_string());
+    let mut command = host.command(User::Root, &paths::program("bellhop-proxy")?);
+    command.args(["intercept", "--outbound-port", "15001", "--inbound-port", "15006", "--proxy-uid", &user]);
+    let mut child = command.args(["--inbound-ports", &port, "--backend", "nft"]).spawn()?;
+    thread::sleep(moment);
+    let _ = child.kill();
+    child.wait()?;
     Ok(())
 }
 

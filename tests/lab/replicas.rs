@@ -144,12 +144,7 @@ fn quorum() -> Result<()> {
     let writer = Writer::start([at("control"), at("second")]);
     writer.goes_on("writes")?;
 
-    let leader = etcd.leads()?;
-    etcd.kill(leader);
-    load.flows(10)?;
-    writer.goes_on("writes without the leader")?;
-    etcd.start_again(leader)?;
-
+    without_the_leader(&mut etcd, &writer, &load)?;
     let leader = etcd.leads()?;
     etcd.cut(leader, true)?;
     load.flows(10)?;
@@ -157,7 +152,38 @@ fn quorum() -> Result<()> {
     second.apply(&manifest("in-the-partition", "callee", &sandbox.v4().to_string(), ""))?;
     load.flows(10)?;
     etcd.cut(leader, false)?;
+    without_a_quorum(&mut etcd, &writer, &load, || {
+        let said = second.command(&["apply", "-f", "-"], &pr)?;
+        ensure!(said.code != Some(0) && said.err.contains("etcd"), "{said:#?}");
+        let listed = first.bellhop(&["sandbox", "list"], "")?;
+        ensure!(listed.contains("in-the-partition"), "reads go on: {listed}");
+        Ok(())
+    })?;
+    cut_off(host("control"), &first, &second, sandbox.v4().to_string(), &load)?;
+    takes_over(&etcd, &mut first, &mut second)?;
+    load.flows(50)?;
+    load.stop()?;
+    none_is_lost(&writer.end()?, [&first, &second])?;
+    drop(proxy);
+    Ok(())
+}
 
+/// The leader dies: another one takes its place.
+fn without_the_leader(etcd: &mut TestEtcd, writer: &Writer, load: &Load) -> Result<()> {
+    let leader = etcd.leads()?;
+    etcd.kill(leader);
+    load.flows(10)?;
+    writer.goes_on("writes without the leader")?;
+    etcd.start_again(leader)
+}
+
+/// Two of three members die: writes are refused, what `meanwhile` does works, and all goes on once they are back.
+fn without_a_quorum(
+    etcd: &mut TestEtcd,
+    writer: &Writer,
+    load: &Load,
+    meanwhile: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     etcd.kill(0);
     etcd.kill(1);
     let refused = writer.refused.load(Ordering::Relaxed);
@@ -165,22 +191,17 @@ fn quorum() -> Result<()> {
         ensure!(writer.refused.load(Ordering::Relaxed) > refused, "none was");
         Ok(())
     })?;
-    let said = second.command(&["apply", "-f", "-"], &pr)?;
-    ensure!(said.code != Some(0) && said.err.contains("etcd"), "{said:#?}");
-    let listed = first.bellhop(&["sandbox", "list"], "")?;
-    ensure!(listed.contains("in-the-partition"), "reads go on: {listed}");
+    meanwhile()?;
     load.flows(50)?;
     etcd.start_again(0)?;
     etcd.start_again(1)?;
     etcd.leads()?;
-    writer.goes_on("writes once the quorum is back")?;
+    writer.goes_on("writes once the quorum is back")
+}
 
-    cut_off(host("control"), &first, &second, sandbox.v4().to_string(), &load)?;
-    takes_over(&etcd, &mut first, &mut second)?;
-    load.flows(50)?;
-    load.stop()?;
-    let acknowledged = writer.end()?;
-    for control in [&first, &second] {
+/// Both replicas have every write that either acknowledged.
+fn none_is_lost(acknowledged: &[String], controls: [&TestControl; 2]) -> Result<()> {
+    for control in controls {
         let listed = control.bellhop(&["sandbox", "list", "-o", "json"], "")?;
         let lost: Vec<_> =
             acknowledged.iter().filter(|name| !listed.contains(&format!("\"{name}\""))).collect();
@@ -191,7 +212,6 @@ fn quorum() -> Result<()> {
             acknowledged.len()
         );
     }
-    drop(proxy);
     Ok(())
 }
 
