@@ -173,12 +173,16 @@ impl<'a> Direction<'a> {
         let spliced =
             (self.long.get() == LONG).then(|| splice::pass(self.from, self.to, |count| self.count(count)));
         let passed = match spliced {
-            Some(Err(error)) if error.kind() == io::ErrorKind::Unsupported => self.pass(),
+            Some(Err(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                self.long.set(NEVER);
+                self.pass()
+            }
             Some(passed) => passed,
             None => self.pass(),
         }?;
-        self.long.set(match passed {
-            Passed::All(length) if length >= MUCH => LONG.min(self.long.get() + 1),
+        self.long.set(match (self.long.get(), &passed) {
+            (NEVER, _) => NEVER,
+            (long, Passed::All(length)) if *length >= MUCH => LONG.min(long + 1),
             _ => 0,
         });
         Ok(passed)
@@ -238,6 +242,8 @@ enum Passed {
 
 /// So many steps in a row that move so much, and the next ones are spliced.
 const LONG: u8 = 8;
+/// In place of them where it was found that nothing can be spliced: a pipe that is made in vain costs more than a copy.
+const NEVER: u8 = u8::MAX;
 const MUCH: usize = 32 * 1024;
 
 /// As much as a socket's buffer usually holds: fewer calls for each byte.

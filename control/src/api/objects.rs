@@ -26,7 +26,7 @@ use crate::{
     world::Held,
 };
 
-/// Objects on a page where nobody says how many; and the most that anybody gets.
+/// Objects on a page where nobody says how many.
 const PAGE: usize = 500;
 const JSON: &[&str] = &["application/json"];
 /// The least that sorts before and after every name.

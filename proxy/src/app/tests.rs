@@ -43,6 +43,15 @@ fn accept(listener: &TcpListener) -> TcpStream {
     with_deadline(listener.accept().unwrap().0)
 }
 
+/// A tunnel through a proxy: the client's and the server's end, between which the first byte has passed.
+fn tunnel(proxy: &Running, listener: &TcpListener) -> (TcpStream, TcpStream) {
+    let mut client = dial(proxy);
+    client.write_all(b"\x01").unwrap();
+    let mut server = accept(listener);
+    assert_eq!(read(&mut server, 1), b"\x01");
+    (client, server)
+}
+
 fn with_deadline(socket: TcpStream) -> TcpStream {
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     socket.set_nodelay(true).unwrap();

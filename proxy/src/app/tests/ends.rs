@@ -4,15 +4,6 @@ use std::{io::Write as _, net::Shutdown, thread};
 
 use super::*;
 
-/// A tunnel through a proxy: the client's and the server's end.
-fn tunnel(proxy: &Running, listener: &TcpListener) -> (TcpStream, TcpStream) {
-    let mut client = dial(proxy);
-    client.write_all(b"\x01").unwrap();
-    let mut server = accept(listener);
-    assert_eq!(read(&mut server, 1), b"\x01");
-    (client, server)
-}
-
 /// F16.
 #[test]
 fn an_end_from_either_side_is_passed_on_and_the_other_direction_goes_on() {

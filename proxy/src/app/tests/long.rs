@@ -15,15 +15,6 @@ fn stream(of: u64, bytes: usize) -> Vec<u8> {
 
 const MIB: usize = 1024 * 1024;
 
-/// A tunnel and its ends, of which the first byte has passed.
-fn tunnel(proxy: &Running, listener: &TcpListener) -> (TcpStream, TcpStream) {
-    let mut client = dial(proxy);
-    client.write_all(b"\x01").unwrap();
-    let mut server = accept(listener);
-    assert_eq!(read(&mut server, 1), b"\x01");
-    (client, server)
-}
-
 /// Sends much one way, with the sender's end behind it, and expects all of it. `step` is what is read at once; where it is
 /// little the receiver has little room too, so that the proxy has to wait for it.
 fn carries(mut from: TcpStream, mut to: TcpStream, sent: Vec<u8>, step: usize) -> (TcpStream, TcpStream) {
